@@ -7,7 +7,7 @@ apt=(apt-get -q -y -o DPkg::Lock::Timeout=600 -o Dpkg::Use-Pty=0)
 
 # True when the package is installed, and from backports where that was asked for.
 have() {
-    local name=${1%/*} suite= state version
+    local name=${1%/*} suite="" state version
     [[ $1 == */* ]] && suite=${1#*/}
     read -r state version < <(dpkg-query -W -f '${db:Status-Abbrev} ${Version}\n' "$name" 2>/dev/null) || return 1
     [[ $state == ii ]] && [[ $suite != *-backports || $version == *~bpo* ]]
