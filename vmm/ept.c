@@ -1,0 +1,113 @@
+#include "vmm/ept.h"
+
+#include <errno.h>
+#include <linux/kvm.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+
+#include "core/log.h"
+
+static int set_region(struct ept *ept, const struct mem_slot *slot, uint64_t size)
+{
+	struct kvm_userspace_memory_region region = {
+		.slot = slot->id,
+		.flags = (slot->read_only ? KVM_MEM_READONLY : 0) |
+			 (ept->logging ? KVM_MEM_LOG_DIRTY_PAGES : 0),
+		.guest_phys_addr = slot->gpa,
+		.memory_size = size,
+		.userspace_addr = (uintptr_t)slot->hva,
+	};
+
+	return ioctl(ept->vm_fd, KVM_SET_USER_MEMORY_REGION, &region) < 0 ? -errno : 0;
+}
+
+static int slot_added(struct mem_listener *listener, const struct mem_slot *slot)
+{
+	return set_region(container_of(listener, struct ept, listener), slot, slot->size);
+}
+
+static void slot_removed(struct mem_listener *listener, const struct mem_slot *slot)
+{
+	int ret = set_region(container_of(listener, struct ept, listener), slot, 0);
+
+	if (ret < 0)
+		log_err("KVM kept memory slot %u: %s", slot->id, strerror(-ret));
+}
+
+int ept_init(struct ept *ept, struct guest_memory *gm, int vm_fd)
+{
+	*ept = (struct ept){.gm = gm, .vm_fd = vm_fd};
+	ept->listener = (struct mem_listener){
+		.name = "kvm", .add = slot_added, .remove = slot_removed};
+	return guest_memory_add_listener(gm, &ept->listener);
+}
+
+void ept_fini(struct ept *ept)
+{
+	if (!ept->gm)
+		return;
+	ept_log_stop(ept);
+	guest_memory_remove_listener(ept->gm, &ept->listener);
+	ept->gm = NULL;
+}
+
+/* Sets every region anew with or without logging; a change of flags keeps its contents. */
+static int set_logging(struct ept *ept, bool logging)
+{
+	ept->logging = logging;
+	for (unsigned int i = 0; i < guest_memory_slot_count(ept->gm); i++) {
+		const struct mem_slot *slot = guest_memory_slot(ept->gm, i);
+		int ret = set_region(ept, slot, slot->size);
+
+		if (ret < 0)
+			return ret;
+	}
+	return 0;
+}
+
+int ept_log_start(struct ept *ept)
+{
+	int ret = guest_memory_log_start(ept->gm);
+
+	if (ret < 0)
+		return ret;
+	ret = set_logging(ept, true);
+	if (ret < 0)
+		ept_log_stop(ept);
+	return ret;
+}
+
+void ept_log_stop(struct ept *ept)
+{
+	int ret;
+
+	if (!ept->logging)
+		return;
+	ret = set_logging(ept, false);
+	if (ret < 0)
+		log_warn("KVM goes on logging writes: %s", strerror(-ret));
+	guest_memory_log_stop(ept->gm);
+}
+
+int ept_log_fetch(struct ept *ept, const struct mem_slot *slot, uint64_t *bitmap, size_t words)
+{
+	struct kvm_dirty_log log = {.slot = slot->id};
+	uint64_t *guest = calloc(words, sizeof(*guest));
+	int ret;
+
+	if (!guest)
+		return -ENOMEM;
+	ret = guest_memory_log_fetch(ept->gm, slot, bitmap, words);
+	if (ret < 0)
+		goto out;
+	log.dirty_bitmap = guest;
+	if (ioctl(ept->vm_fd, KVM_GET_DIRTY_LOG, &log) < 0) {
+		ret = -errno;
+		goto out;
+	}
+	for (size_t i = 0; i < words; i++)
+		bitmap[i] |= guest[i];
+out:
+	free(guest);
+	return ret;
+}
