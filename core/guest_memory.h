@@ -36,6 +36,8 @@ struct mem_listener {
 	/* Both on the io thread. add: 0 or -errno; a failure undoes the slot for the others. */
 	int (*add)(struct mem_listener *listener, const struct mem_slot *slot);
 	void (*remove)(struct mem_listener *listener, const struct mem_slot *slot);
+	/* Writes must be logged from now on / need not be any more; may be NULL. */
+	void (*log)(struct mem_listener *listener, bool on);
 	TAILQ_ENTRY(mem_listener) link; /* registry's */
 };
 
