@@ -1,0 +1,26 @@
+/*
+ * What a guest's CPUID says: what KVM supports, with this vCPU's place in the topology (one
+ * socket, one thread a core) and without what we do not offer. Pure; any thread.
+ * (Intel SDM 2A CPUID; AMD APM 3 appendix E.)
+ */
+#ifndef VMM_CPUID_H
+#define VMM_CPUID_H
+
+#include <linux/kvm.h>
+
+#include "core/bits.h"
+
+struct cpuid_config {
+	unsigned int vcpus;
+	unsigned int index; /* this vCPU: its APIC identifier too */
+	bool tsc_deadline;  /* KVM_CAP_TSC_DEADLINE_TIMER: not said by the supported list */
+};
+
+/* A copy of `supported` fitted to one vCPU; free() it. NULL: out of memory. */
+struct kvm_cpuid2 *cpuid_build(const struct kvm_cpuid2 *supported,
+			       const struct cpuid_config *config);
+
+/* Physical address bits (leaf 80000008h); 36 where the leaf is absent. */
+unsigned int cpuid_phys_bits(const struct kvm_cpuid2 *cpuid);
+
+#endif
