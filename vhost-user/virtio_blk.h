@@ -11,7 +11,7 @@
 #include "core/pci.h"
 
 /* All borrowed for the device's life, except backend, which destroy destroys, and serial (copied). */
-struct virtio_blk_config {
+struct virtio_blk_params {
 	const char *id;
 	struct loop *loop;
 	struct hypervisor *hv;
@@ -24,6 +24,6 @@ struct virtio_blk_config {
  * Makes the function, ready for pci_bus_add; (*pci)->dev.ops->destroy ends it. 0 or -errno; on
  * failure the backend is still the caller's.
  */
-must_check int virtio_blk_create(const struct virtio_blk_config *config, struct pci_device **pci);
+must_check int virtio_blk_create(const struct virtio_blk_params *params, struct pci_device **pci);
 
 #endif

@@ -18,7 +18,7 @@
 #define VIRTIO_NET_MAX_MTU 65535u
 
 /* All borrowed for the device's life, except socket_path (copied) and listen_fd (taken over). */
-struct virtio_net_config {
+struct virtio_net_params {
 	const char *id;
 	struct loop *loop;
 	struct hypervisor *hv;
@@ -35,7 +35,7 @@ struct virtio_net_config {
  * Makes the function, ready for pci_bus_add; (*pci)->dev.ops->destroy ends it. Whether the peer
  * is there does not matter. 0 or -errno; on failure listen_fd is still the caller's.
  */
-must_check int virtio_net_create(const struct virtio_net_config *config, struct pci_device **pci);
+must_check int virtio_net_create(const struct virtio_net_params *params, struct pci_device **pci);
 
 /* For vm.info. */
 struct virtio_net_info {
