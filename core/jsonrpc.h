@@ -47,6 +47,12 @@ must_check int jsonrpc_parse(const char *line, size_t len, struct jsonrpc_messag
 			     char *why, size_t why_size);
 void jsonrpc_release(struct jsonrpc_message *msg);
 
+/*
+ * Whether arrays and objects nest at most `max_depth` deep in a JSON text: looked at before it is
+ * parsed, so that nobody decides how deep our recursion goes. Also for texts which are no messages.
+ */
+bool jsonrpc_depth_within(const char *text, size_t len, unsigned int max_depth);
+
 /* Builders return a new reference, or NULL when out of memory. `params`, `result`, `data` are
  * stolen (may be NULL); `id` is borrowed. */
 json_t *jsonrpc_request(int64_t id, const char *method, json_t *params);
