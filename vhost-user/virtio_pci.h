@@ -15,6 +15,7 @@
 
 #include <linux/virtio_config.h>
 #include <linux/virtio_pci.h>
+#include <stdatomic.h>
 
 #include "core/loop.h"
 #include "core/pci.h"
@@ -102,13 +103,15 @@ struct virtio_pci {
 	uint16_t queue_select;
 	uint16_t cfg_cap; /* where the PCI configuration access capability lies */
 
-	bool started;	       /* the device's rings may run */
-	bool stopping;	       /* ops->stop called, not yet stopped */
-	bool reset_pending;    /* the driver waits for status 0 */
-	bool calls_pending;    /* an interrupt vector changed */
+	bool started;	    /* the device's rings may run */
+	bool stopping;	    /* ops->stop called, not yet stopped */
+	bool reset_pending; /* the driver waits for status 0 */
+	bool calls_pending; /* an interrupt vector changed */
+	bool quiesced;	    /* between quiesce and resume: nothing starts */
+	bool msix_enabled;  /* as last seen */
 	_Atomic bool has_stopped;
 	bool doorbells_mapped;
-	uint64_t doorbell_addr; /* of queue 0, while mapped */
+	uint64_t registers_addr; /* of BAR 0, while mapped */
 
 	int wake_fd; /* wakes the io thread for virtio_pci_sync */
 	int call_fd; /* queue interrupts while MSI-X is off: becomes ISR and INTx */
