@@ -35,6 +35,15 @@ void pci_bus_config_write(struct pci_bus *root, uint8_t bus, uint8_t devfn, uint
 
 /* Configuration mechanism #1 at 0CF8h (PCI 3.0 §3.2.2.3.2), on host->pio. */
 must_check int pci_bus_attach_cf8(struct pci_bus *root);
+/* The address register, as it travels with the host bridge's state. */
+uint32_t pci_bus_cf8(struct pci_bus *root);
+void pci_bus_set_cf8(struct pci_bus *root, uint32_t value);
+/*
+ * CF9h, the chipset's reset control register, is a byte in the middle of that address register:
+ * byte accesses there go to range->ops at offset 0 (range: the owner's; base and size unused;
+ * NULL takes it away). Before the vCPUs run.
+ */
+void pci_bus_set_reset_control(struct pci_bus *root, const struct io_range *range);
 /* ECAM window of `buses` MiB at base, on host->mmio; base 0 takes it away. */
 must_check int pci_bus_set_ecam(struct pci_bus *root, gpa_t base, unsigned int buses);
 
@@ -55,8 +64,8 @@ struct pci_windows {
 
 /*
  * What firmware would do where there is none: numbers the buses, assigns every BAR and bridge
- * window, writes interrupt lines (irq_of(opaque, slot, pin) for devices on bus 0 by their root
- * slot), enables decoding. io thread, vCPUs not running. -ENOSPC: a window is too small.
+ * window, writes interrupt lines (irq_of(opaque, slot, pin): slot on bus 0 and pin, 0 = INTA, on
+ * which the function's wire ends; NULL: no lines), enables decoding. io thread, vCPUs not running. -ENOSPC: a window is too small.
  */
 must_check int pci_bus_assign(struct pci_bus *root, const struct pci_windows *windows,
 			      uint8_t (*irq_of)(void *opaque, unsigned int slot, unsigned int pin),
