@@ -47,7 +47,7 @@ def frames_program():
     """The frame counter, a static program."""
     source = HERE.parent / "tests/guest/frames.c"
     def build(where):
-        _run("gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-static",
+        _run("gcc", "-std=gnu11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Werror", "-static",
              "-o", where / "frames", source)
     return cache.entry("frames", [source], build) / "frames"
 

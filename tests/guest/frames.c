@@ -12,7 +12,6 @@
  * Exit status: 0 all frames came both ways, intact and once; 1 not so; 2 usage or system error;
  * 3 no peer.
  */
-#define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <getopt.h>
