@@ -34,11 +34,27 @@ static void slot_removed(struct mem_listener *listener, const struct mem_slot *s
 		log_err("KVM kept memory slot %u: %s", slot->id, strerror(-ret));
 }
 
+/* Sets every region anew with or without logging; a change of flags keeps its contents. */
+static void log_changed(struct mem_listener *listener, bool on)
+{
+	struct ept *ept = container_of(listener, struct ept, listener);
+
+	ept->logging = on;
+	for (unsigned int i = 0; i < guest_memory_slot_count(ept->gm); i++) {
+		const struct mem_slot *slot = guest_memory_slot(ept->gm, i);
+		int ret = set_region(ept, slot, slot->size);
+
+		if (ret < 0)
+			log_err("KVM does not switch the log of memory slot %u %s: %s", slot->id,
+				on ? "on" : "off", strerror(-ret));
+	}
+}
+
 int ept_init(struct ept *ept, struct guest_memory *gm, int vm_fd)
 {
 	*ept = (struct ept){.gm = gm, .vm_fd = vm_fd};
 	ept->listener = (struct mem_listener){
-		.name = "kvm", .add = slot_added, .remove = slot_removed};
+		.name = "kvm", .add = slot_added, .remove = slot_removed, .log = log_changed};
 	return guest_memory_add_listener(gm, &ept->listener);
 }
 
@@ -46,47 +62,8 @@ void ept_fini(struct ept *ept)
 {
 	if (!ept->gm)
 		return;
-	ept_log_stop(ept);
 	guest_memory_remove_listener(ept->gm, &ept->listener);
 	ept->gm = NULL;
-}
-
-/* Sets every region anew with or without logging; a change of flags keeps its contents. */
-static int set_logging(struct ept *ept, bool logging)
-{
-	ept->logging = logging;
-	for (unsigned int i = 0; i < guest_memory_slot_count(ept->gm); i++) {
-		const struct mem_slot *slot = guest_memory_slot(ept->gm, i);
-		int ret = set_region(ept, slot, slot->size);
-
-		if (ret < 0)
-			return ret;
-	}
-	return 0;
-}
-
-int ept_log_start(struct ept *ept)
-{
-	int ret = guest_memory_log_start(ept->gm);
-
-	if (ret < 0)
-		return ret;
-	ret = set_logging(ept, true);
-	if (ret < 0)
-		ept_log_stop(ept);
-	return ret;
-}
-
-void ept_log_stop(struct ept *ept)
-{
-	int ret;
-
-	if (!ept->logging)
-		return;
-	ret = set_logging(ept, false);
-	if (ret < 0)
-		log_warn("KVM goes on logging writes: %s", strerror(-ret));
-	guest_memory_log_stop(ept->gm);
 }
 
 int ept_log_fetch(struct ept *ept, const struct mem_slot *slot, uint64_t *bitmap, size_t words)

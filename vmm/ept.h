@@ -1,6 +1,6 @@
 /*
  * Slots of guest RAM as KVM's second level of translation sees them: one KVM slot each, and its
- * dirty log. Large mappings need no more than the congruence that guest_memory keeps.
+ * dirty log, which runs whenever guest_memory's does. Large mappings need no more than the congruence that guest_memory keeps.
  * io thread.
  */
 #ifndef VMM_EPT_H
@@ -19,10 +19,7 @@ struct ept {
 must_check int ept_init(struct ept *ept, struct guest_memory *gm, int vm_fd);
 void ept_fini(struct ept *ept);
 
-/* Starts the log of the guest's own writes (KVM) together with the host's (guest_memory). */
-must_check int ept_log_start(struct ept *ept);
-void ept_log_stop(struct ept *ept);
-/* Both logs of one slot, ORed into `bitmap`, and cleared; as guest_memory_log_fetch. */
+/* Both logs of one slot (the guest's own writes, and the host's), ORed into `bitmap`, and cleared; as guest_memory_log_fetch. */
 must_check int ept_log_fetch(struct ept *ept, const struct mem_slot *slot, uint64_t *bitmap,
 			     size_t words);
 

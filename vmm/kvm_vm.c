@@ -10,6 +10,7 @@
 
 #define KVM_API 12
 #define CPUID_MAX_ENTRIES 512u
+#define ELCR_LEVEL 0x0eu /* interrupts 9 (SCI), 10 and 11 (PCI): as firmware sets port 4D1h */
 
 /* Every capability this program leans on. */
 static const struct {
@@ -97,6 +98,7 @@ static int create_chips(struct kvm_vm *vm, char *why, size_t why_size)
 		if (ioctl(vm->vm_fd, KVM_GET_IRQCHIP, &vm->power_on.irqchip[i]) < 0)
 			return create_step(why, why_size, "the interrupt controllers' state");
 	}
+	vm->power_on.irqchip[KVM_IRQCHIP_PIC_SLAVE].chip.pic.elcr = ELCR_LEVEL;
 	if (ioctl(vm->vm_fd, KVM_GET_PIT2, &vm->power_on.pit) < 0)
 		return create_step(why, why_size, "the timer's state");
 	return 0;

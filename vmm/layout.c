@@ -34,3 +34,27 @@ int layout_compute(uint64_t ram, uint64_t page_size, unsigned int phys_bits,
 	place_mmio64(layout, ram_end);
 	return 0;
 }
+
+unsigned int layout_nodes(const struct layout *layout, unsigned int nodes,
+			  struct acpi_memory_affinity *out)
+{
+	uint64_t ram = layout->low_ram + layout->high_ram;
+	uint64_t part = ALIGN_DOWN(ram / nodes, 2 * MIB), from = 0;
+	unsigned int used = 0;
+
+	for (unsigned int node = 0; node < nodes; node++) {
+		uint64_t to = node == nodes - 1 ? ram : from + part;
+
+		while (from < to) {
+			bool low = from < layout->low_ram;
+			uint64_t end = low ? MIN(to, layout->low_ram) : to;
+			gpa_t base = low ? from
+					 : LAYOUT_HIGH_RAM_BASE + (from - layout->low_ram);
+
+			out[used++] = (struct acpi_memory_affinity){
+				.base = base, .size = end - from, .node = node};
+			from = end;
+		}
+	}
+	return used;
+}

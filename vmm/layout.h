@@ -9,12 +9,12 @@
 #ifndef VMM_LAYOUT_H
 #define VMM_LAYOUT_H
 
-#include "core/bits.h"
+#include "vmm/acpi.h"
 
 #define LAYOUT_LOW_RAM_MAX (2 * GIB)
 #define LAYOUT_HIGH_RAM_BASE (4 * GIB)
-#define LAYOUT_ECAM_BASE 0xb0000000ULL
-#define LAYOUT_ECAM_BUSES 256u /* MiB too */
+#define LAYOUT_ECAM_BASE ACPI_ECAM_BASE
+#define LAYOUT_ECAM_BUSES ACPI_ECAM_BUSES /* MiB too */
 #define LAYOUT_MMIO32_BASE 0xc0000000ULL
 #define LAYOUT_MMIO32_END 0xfe000000ULL /* chipset registers, IOAPIC and APICs above */
 #define LAYOUT_IOAPIC_BASE 0xfec00000ULL
@@ -39,5 +39,12 @@ struct layout {
  */
 must_check int layout_compute(uint64_t ram, uint64_t page_size, unsigned int phys_bits,
 			      struct layout *layout);
+
+/*
+ * Cuts the RAM into `nodes` equal parts, in order of address; a part that the hole divides takes
+ * two entries. `out` has room for nodes + 1; returns how many were used.
+ */
+unsigned int layout_nodes(const struct layout *layout, unsigned int nodes,
+			  struct acpi_memory_affinity *out);
 
 #endif

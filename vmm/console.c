@@ -1,0 +1,91 @@
+#include "vmm/console.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "core/log.h"
+#include "devemu/char_stream.h"
+
+/* A socket at path that only our own user may connect to. */
+static int listen_at(const char *path)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	struct stat st;
+	int fd, ret;
+
+	if (strlen(path) >= sizeof(addr.sun_path))
+		return -ENAMETOOLONG;
+	strcpy(addr.sun_path, path);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	/* What an earlier run has left; never another kind of file. */
+	if (!lstat(path, &st) && S_ISSOCK(st.st_mode))
+		unlink(path);
+	if (fchmod(fd, 0600) < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ||
+	    listen(fd, 4) < 0) {
+		ret = -errno;
+		close(fd);
+		return ret;
+	}
+	return fd;
+}
+
+static int open_pty(struct loop *loop, const char *id, struct char_backend **be)
+{
+	char name[64];
+	int ret = char_pty_create(loop, name, sizeof(name), be);
+
+	if (!ret)
+		log_info("%s: the console is %s", id, name);
+	return ret;
+}
+
+static int open_file(struct loop *loop, const struct config_file *file, struct char_backend **be)
+{
+	int fd = config_file_open(file, O_WRONLY | O_CREAT | O_APPEND);
+
+	return fd < 0 ? fd : char_file_create(loop, fd, be);
+}
+
+static int open_socket(struct loop *loop, const struct config_file *file,
+		       struct char_backend **be)
+{
+	int fd = file->path ? listen_at(file->path) : config_file_open(file, 0);
+
+	return fd < 0 ? fd : char_socket_create(loop, fd, be);
+}
+
+int console_open(struct loop *loop, const struct vm_config *config, struct char_backend **be,
+		 char *why, size_t why_size)
+{
+	const struct config_file *file = &config->console.file;
+	int ret = -EINVAL;
+
+	switch (config->console.type) {
+	case CONSOLE_NULL:
+		ret = char_null_create(be);
+		break;
+	case CONSOLE_STDIO:
+		ret = char_stdio_create(loop, be);
+		break;
+	case CONSOLE_PTY:
+		ret = open_pty(loop, config->id, be);
+		break;
+	case CONSOLE_FILE:
+		ret = open_file(loop, file, be);
+		break;
+	case CONSOLE_SOCKET:
+		ret = open_socket(loop, file, be);
+		break;
+	}
+	if (ret < 0)
+		snprintf(why, why_size, "console%s%s: cannot be opened: %s",
+			 file->path ? ": " : "", file->path ? file->path : "", strerror(-ret));
+	return ret;
+}

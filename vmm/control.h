@@ -1,0 +1,16 @@
+/*
+ * The vm.* methods on a control socket (JSON-RPC 2.0), and the notification vm.state. io thread.
+ */
+#ifndef VMM_CONTROL_H
+#define VMM_CONTROL_H
+
+#include "vmm/vm.h"
+
+struct control;
+
+/* file: a path to bind, or a listening descriptor. 0 or -errno (logged). */
+must_check int control_create(struct loop *loop, struct vm *vm, const struct config_file *file,
+			      struct control **control);
+void control_destroy(struct control *control); /* NULL is allowed */
+
+#endif

@@ -1,0 +1,379 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/log.h"
+#include "vmm/console.h"
+#include "vmm/cpuid.h"
+#include "vmm/machine_internal.h"
+
+/* Any thread; perhaps with a device's lock held. */
+static void request(struct machine *m, enum machine_request what, uint8_t value,
+		    const char *message)
+{
+	vcpu_group_ask_pause(m->vcpus);
+	m->events.requested(m->events.opaque, what, value, message);
+}
+
+static void on_power_off(void *opaque)
+{
+	request(opaque, MACHINE_POWER_OFF, 0, "the guest powered off (ACPI S5)");
+}
+
+static void on_reset(void *opaque)
+{
+	request(opaque, MACHINE_RESET, 0, "the reset line was pulled");
+}
+
+static void on_debug_exit(void *opaque, unsigned int status)
+{
+	char message[64];
+
+	snprintf(message, sizeof(message), "the guest wrote to the debug-exit port: status %u",
+		 status);
+	request(opaque, MACHINE_DEBUG_EXIT, (uint8_t)status, message);
+}
+
+static void on_vcpu(void *opaque, enum vcpu_event event, const char *message)
+{
+	static const enum machine_request requests[] = {
+		[VCPU_TRIPLE_FAULT] = MACHINE_RESET, /* as the chipset does */
+		[VCPU_GUEST_FAULT] = MACHINE_GUEST_FAULT,
+		[VCPU_HOST_FAILURE] = MACHINE_HOST_FAILURE,
+	};
+
+	request(opaque, requests[event], 0, message);
+}
+
+static int create_kvm(struct machine *m, struct machine_error *error)
+{
+	const struct config_file *file = &m->config->kvm;
+	int fd = config_file_open(file, O_RDWR);
+
+	if (fd < 0) {
+		snprintf(error->why, sizeof(error->why), "%s cannot be opened: %s",
+			 file->path ? file->path : "KVM's descriptor", strerror(-fd));
+		return fd;
+	}
+	return kvm_vm_create(&m->kvm, fd, m->config->vcpus, error->why, sizeof(error->why));
+}
+
+static int compute_layout(struct machine *m, struct machine_error *error)
+{
+	struct kvm_cpuid2 *cpuid = kvm_vm_supported_cpuid(&m->kvm);
+	unsigned int bits;
+	int ret;
+
+	if (!cpuid) {
+		ret = -errno;
+		snprintf(error->why, sizeof(error->why), "KVM_GET_SUPPORTED_CPUID: %s",
+			 strerror(-ret));
+		return ret;
+	}
+	bits = cpuid_phys_bits(cpuid);
+	free(cpuid);
+	ret = layout_compute(m->config->memory.size, m->config->memory.page_size, bits,
+			     &m->layout);
+	if (ret < 0) {
+		error->config = true;
+		snprintf(error->why, sizeof(error->why),
+			 "memory.size_mib: found %llu; allowed: what fits below this processor's "
+			 "%u address bits", (unsigned long long)(m->config->memory.size / MIB),
+			 bits);
+	}
+	return ret;
+}
+
+static int add_ram(struct machine *m, gpa_t gpa, uint64_t size, const char *name,
+		   struct machine_error *error)
+{
+	const struct mem_slot_request req = {
+		.gpa = gpa,
+		.size = size,
+		.page_size = m->config->memory.page_size,
+		.prefault = m->config->memory.prefault,
+		.name = name,
+	};
+
+	if (!size)
+		return 0;
+	return guest_memory_add_slot(m->memory, &req, error->why, sizeof(error->why));
+}
+
+static int create_memory(struct machine *m, struct machine_error *error)
+{
+	int ret;
+
+	m->memory = guest_memory_create();
+	m->pio = io_bus_create("pio");
+	m->mmio = io_bus_create("mmio");
+	if (!m->memory || !m->pio || !m->mmio) {
+		snprintf(error->why, sizeof(error->why), "out of memory");
+		return -ENOMEM;
+	}
+	ret = ept_init(&m->ept, m->memory, m->kvm.vm_fd);
+	if (ret < 0) {
+		m->ept.gm = NULL;
+		snprintf(error->why, sizeof(error->why), "KVM refused guest memory: %s",
+			 strerror(-ret));
+		return ret;
+	}
+	ret = add_ram(m, 0, m->layout.low_ram, "guest-ram-low", error);
+	if (!ret)
+		ret = add_ram(m, LAYOUT_HIGH_RAM_BASE, m->layout.high_ram, "guest-ram-high", error);
+	return ret;
+}
+
+static int create_board(struct machine *m, struct machine_error *error)
+{
+	const struct board_config config = {
+		.loop = m->loop,
+		.hv = &m->kvm.hv,
+		.pio = m->pio,
+		.mmio = m->mmio,
+		.console = m->console,
+		.layout = &m->layout,
+		.debug_exit = m->config->debug_exit,
+		.power_off = on_power_off,
+		.reset = on_reset,
+		.debug = on_debug_exit,
+		.opaque = m,
+	};
+
+	return board_create(&m->board, &m->devices, &config, error->why, sizeof(error->why));
+}
+
+/* Root ports stand at slots 1 to 24 of bus 0, each with one NIC or disk behind it. */
+static int create_slot(struct machine *m, unsigned int index, struct machine_error *error)
+{
+	const struct device_config *config = &m->config->devices[index];
+	struct machine_slot *slot = &m->slots[index];
+	struct device_host host = {
+		.loop = m->loop, .hv = &m->kvm.hv, .memory = m->memory};
+	int ret;
+
+	m->slot_count = index + 1;
+	snprintf(slot->port_id, sizeof(slot->port_id), "root-port-%u", index + 1);
+	ret = pci_root_port_create(m->board.root, PCI_DEVFN_OF(index + 1, 0), slot->port_id,
+				   (uint8_t)(index + 1), &slot->port);
+	if (!ret) {
+		TAILQ_INSERT_TAIL(&m->devices, pci_root_port_device(slot->port), link);
+		ret = dma_space_create_identity(m->memory, config->id, &slot->dma);
+	}
+	if (ret < 0) {
+		snprintf(error->why, sizeof(error->why), "%s: %s", slot->port_id, strerror(-ret));
+		return ret;
+	}
+	host.dma = dma_space_dma(slot->dma);
+	ret = config->type->create(&host, config, &slot->pci, error->why, sizeof(error->why));
+	if (ret < 0) {
+		slot->pci = NULL;
+		return ret;
+	}
+	TAILQ_INSERT_TAIL(&m->devices, &slot->pci->dev, link);
+	ret = pci_bus_add(pci_root_port_bus(slot->port), slot->pci, 0);
+	if (ret < 0)
+		snprintf(error->why, sizeof(error->why), "%s does not join its bus: %s", config->id,
+			 strerror(-ret));
+	return ret;
+}
+
+static int create_vcpus(struct machine *m, struct machine_error *error)
+{
+	const struct vcpu_group_config config = {
+		.vm = &m->kvm,
+		.pio = m->pio,
+		.mmio = m->mmio,
+		.count = m->config->vcpus,
+		.event = on_vcpu,
+		.opaque = m,
+	};
+
+	return vcpu_group_create(&config, &m->vcpus, error->why, sizeof(error->why));
+}
+
+int machine_create(struct loop *loop, const struct vm_config *config,
+		   const struct machine_events *events, struct machine **out,
+		   struct machine_error *error)
+{
+	struct machine *m = calloc(1, sizeof(*m));
+	int ret;
+
+	*error = (struct machine_error){0};
+	if (!m) {
+		snprintf(error->why, sizeof(error->why), "out of memory");
+		return -ENOMEM;
+	}
+	m->loop = loop;
+	m->config = config;
+	m->events = *events;
+	m->quiesced = true;
+	m->kvm.kvm_fd = m->kvm.vm_fd = -1;
+	TAILQ_INIT(&m->devices);
+	if ((ret = machine_files_open(m, error)) < 0 || (ret = create_kvm(m, error)) < 0 ||
+	    (ret = compute_layout(m, error)) < 0 || (ret = create_memory(m, error)) < 0 ||
+	    (ret = console_open(loop, config, &m->console, error->why, sizeof(error->why))) < 0 ||
+	    (ret = create_board(m, error)) < 0)
+		goto err;
+	for (unsigned int i = 0; i < config->device_count; i++) {
+		ret = create_slot(m, i, error);
+		if (ret < 0)
+			goto err;
+	}
+	ret = create_vcpus(m, error);
+	if (ret < 0)
+		goto err;
+	*out = m;
+	return 0;
+err:
+	machine_destroy(m);
+	return ret;
+}
+
+/* Youngest first, so that what is behind a root port goes before the port. */
+static void destroy_devices(struct machine *m)
+{
+	struct device *dev;
+
+	for (unsigned int i = 0; i < m->slot_count; i++)
+		if (m->slots[i].pci && m->slots[i].pci->bus)
+			pci_bus_remove(m->slots[i].pci);
+	while ((dev = TAILQ_LAST(&m->devices, device_list))) {
+		TAILQ_REMOVE(&m->devices, dev, link);
+		dev->ops->destroy(dev);
+	}
+	for (unsigned int i = 0; i < m->slot_count; i++)
+		dma_space_destroy(m->slots[i].dma);
+}
+
+void machine_destroy(struct machine *m)
+{
+	if (!m)
+		return;
+	vcpu_group_destroy(m->vcpus);
+	destroy_devices(m);
+	board_destroy(&m->board);
+	if (m->console)
+		m->console->ops->destroy(m->console);
+	ept_fini(&m->ept);
+	if (m->memory)
+		guest_memory_destroy(m->memory);
+	if (m->pio)
+		io_bus_destroy(m->pio);
+	if (m->mmio)
+		io_bus_destroy(m->mmio);
+	kvm_vm_destroy(&m->kvm);
+	machine_files_close(m);
+	free(m);
+}
+
+static int host_step(struct machine_error *error, const char *what, int ret)
+{
+	if (ret < 0)
+		snprintf(error->why, sizeof(error->why), "%s: %s", what, strerror(-ret));
+	return ret;
+}
+
+int machine_reset(struct machine *m, struct machine_error *error)
+{
+	struct boot_cpu entry;
+	struct device *dev;
+	int ret;
+
+	*error = (struct machine_error){0};
+	TAILQ_FOREACH(dev, &m->devices, link) {
+		device_enter(dev);
+		if (dev->ops->reset)
+			dev->ops->reset(dev);
+		device_leave(dev);
+	}
+	ret = host_step(error, "KVM does not reset the interrupt controllers",
+			kvm_vm_reset(&m->kvm));
+	if (!ret)
+		ret = machine_boot(m, &entry, error);
+	if (!ret)
+		ret = host_step(error, "KVM does not reset the vCPUs",
+				vcpu_group_reset(m->vcpus, &entry));
+	return ret;
+}
+
+int machine_pause(struct machine *m)
+{
+	struct device *dev;
+	int ret = 0;
+
+	vcpu_group_pause(m->vcpus);
+	if (m->quiesced)
+		return 0;
+	TAILQ_FOREACH_REVERSE(dev, &m->devices, device_list, link) {
+		int one = dev->ops->quiesce ? dev->ops->quiesce(dev) : 0;
+
+		if (one < 0) {
+			log_err("%s does not pause: %s", dev->id, strerror(-one));
+			ret = ret ? ret : one;
+		}
+	}
+	m->quiesced = true;
+	return ret;
+}
+
+int machine_resume(struct machine *m)
+{
+	struct device *dev;
+
+	TAILQ_FOREACH(dev, &m->devices, link) {
+		int ret = dev->ops->resume ? dev->ops->resume(dev) : 0;
+
+		if (ret < 0) {
+			log_err("%s does not resume: %s", dev->id, strerror(-ret));
+			return ret;
+		}
+	}
+	m->quiesced = false;
+	vcpu_group_resume(m->vcpus);
+	return 0;
+}
+
+void machine_power_button(struct machine *m)
+{
+	lpc_power_button(m->board.lpc);
+}
+
+const struct guest_memory *machine_memory(const struct machine *m)
+{
+	return m->memory;
+}
+
+const struct layout *machine_layout(const struct machine *m)
+{
+	return &m->layout;
+}
+
+int machine_vm_stats(struct machine *m, kvm_stat_fn emit, void *opaque)
+{
+	return kvm_stats_read(m->kvm.vm_fd, emit, opaque);
+}
+
+int machine_vcpu_stats(struct machine *m, kvm_stat_fn emit, void *opaque)
+{
+	return vcpu_group_stats(m->vcpus, emit, opaque);
+}
+
+void machine_each_device(struct machine *m, void (*fn)(void *opaque, struct device *dev),
+			 void *opaque)
+{
+	struct device *dev;
+
+	TAILQ_FOREACH(dev, &m->devices, link)
+		fn(opaque, dev);
+}
+
+void machine_counters(struct machine *m, counter_fn emit, void *opaque)
+{
+	emit(opaque, "pio_unclaimed", io_bus_unclaimed(m->pio));
+	emit(opaque, "mmio_unclaimed", io_bus_unclaimed(m->mmio));
+	for (unsigned int i = 0; i < m->slot_count; i++)
+		if (m->slots[i].dma)
+			dma_space_counters(m->slots[i].dma, emit, opaque);
+}

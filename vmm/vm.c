@@ -1,0 +1,240 @@
+#include "vmm/vm.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "core/log.h"
+#include "vmm/vm_internal.h"
+
+static const char *const state_names[VM_STATES] = {"unconfigured", "configured", "running",
+						   "paused", "stopped"};
+
+const char *vm_state_name(enum vm_state state)
+{
+	return state_names[state];
+}
+
+enum vm_state vm_state(const struct vm *vm)
+{
+	return vm->state;
+}
+
+struct vm *vm_create(struct loop *loop)
+{
+	struct vm *vm = calloc(1, sizeof(*vm));
+
+	if (!vm)
+		return NULL;
+	vm->loop = loop;
+	vm->record_fd = -1;
+	pthread_mutex_init(&vm->asked.lock, NULL);
+	return vm;
+}
+
+void vm_destroy(struct vm *vm)
+{
+	if (!vm)
+		return;
+	machine_destroy(vm->machine);
+	vm_config_free(vm->config);
+	if (vm->record_fd >= 0)
+		close(vm->record_fd);
+	pthread_mutex_destroy(&vm->asked.lock);
+	free(vm);
+}
+
+void vm_observe(struct vm *vm, vm_state_fn fn, void *opaque)
+{
+	vm->observer = fn;
+	vm->observer_opaque = opaque;
+}
+
+static void set_state(struct vm *vm, enum vm_state state, const char *reason)
+{
+	vm->state = state;
+	log_info("%s: %s (%s)", vm->config ? vm->config->id : "vm", vm_state_name(state), reason);
+	if (vm->observer)
+		vm->observer(vm->observer_opaque, state, reason);
+}
+
+int vm_configure(struct vm *vm, struct vm_config *config, struct machine_error *error)
+{
+	int fd = -1;
+
+	if (config_file_given(&config->exit_record)) {
+		fd = exit_record_open(&config->exit_record);
+		if (fd < 0) {
+			error->config = true;
+			snprintf(error->why, sizeof(error->why),
+				 "exit_record: found %s; allowed: a file that can be written (%s)",
+				 config->exit_record.path ? config->exit_record.path : "a descriptor",
+				 strerror(-fd));
+			return fd;
+		}
+	}
+	vm->config = config;
+	vm->record_fd = fd;
+	set_state(vm, VM_CONFIGURED, "configure");
+	return 0;
+}
+
+/* What the guest asked for, now on the io thread. */
+static void serve_request(void *opaque)
+{
+	struct vm *vm = opaque;
+	enum machine_request request;
+	char message[sizeof(vm->asked.message)];
+	uint8_t value;
+
+	pthread_mutex_lock(&vm->asked.lock);
+	request = vm->asked.request;
+	value = vm->asked.value;
+	memcpy(message, vm->asked.message, sizeof(message));
+	vm->asked.pending = false;
+	pthread_mutex_unlock(&vm->asked.lock);
+
+	if (vm->state != VM_RUNNING && vm->state != VM_PAUSED)
+		return;
+	switch (request) {
+	case MACHINE_POWER_OFF:
+		vm_finish(vm, EXIT_SHUTDOWN, 0, "%s", message);
+		break;
+	case MACHINE_DEBUG_EXIT:
+		vm_finish(vm, EXIT_DEBUG, value, "%s", message);
+		break;
+	case MACHINE_GUEST_FAULT:
+		vm_finish(vm, EXIT_GUEST_FAULT, 0, "%s", message);
+		break;
+	case MACHINE_HOST_FAILURE:
+		vm_finish(vm, EXIT_HOST_FAILURE, 0, "%s", message);
+		break;
+	case MACHINE_RESET:
+		log_info("%s: reset by the guest: %s", vm->config->id, message);
+		if (vm_reset(vm) < 0)
+			log_err("%s: the reset failed", vm->config->id);
+		break;
+	}
+}
+
+/* Any thread. One request is kept: the vCPUs stop at it, and what others ask meanwhile comes too
+ * late, as it would on a board whose power is going. */
+static void machine_requested(void *opaque, enum machine_request request, uint8_t value,
+			      const char *message)
+{
+	struct vm *vm = opaque;
+	bool post;
+
+	pthread_mutex_lock(&vm->asked.lock);
+	post = !vm->asked.pending;
+	if (post) {
+		vm->asked.pending = true;
+		vm->asked.request = request;
+		vm->asked.value = value;
+		snprintf(vm->asked.message, sizeof(vm->asked.message), "%s", message);
+	}
+	pthread_mutex_unlock(&vm->asked.lock);
+	if (post && loop_post(vm->loop, serve_request, vm) < 0)
+		log_err("out of memory: \"%s\" is not served, stop the VM", message);
+}
+
+int vm_start(struct vm *vm, struct machine_error *error)
+{
+	const struct machine_events events = {.requested = machine_requested, .opaque = vm};
+	int ret;
+
+	ret = machine_create(vm->loop, vm->config, &events, &vm->machine, error);
+	if (ret < 0)
+		return ret;
+	ret = machine_reset(vm->machine, error);
+	if (!ret) {
+		ret = machine_resume(vm->machine);
+		if (ret < 0)
+			snprintf(error->why, sizeof(error->why), "a device does not start: %s",
+				 strerror(-ret));
+	}
+	if (ret < 0) {
+		machine_destroy(vm->machine);
+		vm->machine = NULL;
+		return ret;
+	}
+	set_state(vm, VM_RUNNING, "start");
+	return 0;
+}
+
+int vm_pause(struct vm *vm)
+{
+	int ret = machine_pause(vm->machine);
+
+	if (ret < 0)
+		return ret;
+	set_state(vm, VM_PAUSED, "pause");
+	return 0;
+}
+
+int vm_resume(struct vm *vm)
+{
+	int ret = machine_resume(vm->machine);
+
+	if (ret < 0)
+		return ret;
+	set_state(vm, VM_RUNNING, "resume");
+	return 0;
+}
+
+int vm_reset(struct vm *vm)
+{
+	bool running = vm->state == VM_RUNNING;
+	struct machine_error error = {0};
+	int ret = 0;
+
+	if (running)
+		ret = machine_pause(vm->machine);
+	if (!ret)
+		ret = machine_reset(vm->machine, &error);
+	if (!ret && running)
+		ret = machine_resume(vm->machine);
+	if (ret < 0) {
+		vm_finish(vm, EXIT_RESET_FAILED, 0, "%s",
+			  error.why[0] ? error.why : strerror(-ret));
+		return ret;
+	}
+	set_state(vm, vm->state, "reset");
+	return 0;
+}
+
+void vm_press_power_button(struct vm *vm)
+{
+	machine_power_button(vm->machine);
+}
+
+void vm_finish(struct vm *vm, enum exit_reason reason, uint8_t value, const char *fmt, ...)
+{
+	va_list args;
+	int ret;
+
+	if (vm->state == VM_STOPPED)
+		return;
+	vm->record.reason = reason;
+	vm->record.status = exit_reason_status(reason, value);
+	va_start(args, fmt);
+	vsnprintf(vm->record.message, sizeof(vm->record.message), fmt, args);
+	va_end(args);
+	if (reason >= EXIT_CONFIG)
+		log_err("%s", vm->record.message);
+	machine_destroy(vm->machine);
+	vm->machine = NULL;
+	ret = exit_record_write(vm->record_fd, vm->config ? vm->config->id : "", &vm->record);
+	if (ret < 0)
+		log_err("the exit record cannot be written: %s", strerror(-ret));
+	set_state(vm, VM_STOPPED, exit_reason_name(reason));
+	loop_stop(vm->loop);
+}
+
+int vm_exit_status(const struct vm *vm)
+{
+	return vm->record.status;
+}

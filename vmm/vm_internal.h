@@ -1,0 +1,25 @@
+/* The VM's members, for vm.c and vm_info.c only. */
+#ifndef VMM_VM_INTERNAL_H
+#define VMM_VM_INTERNAL_H
+
+#include "vmm/vm.h"
+
+struct vm {
+	struct loop *loop; /* borrowed */
+	enum vm_state state;
+	struct vm_config *config; /* from VM_CONFIGURED on */
+	struct machine *machine;  /* while running or paused */
+	int record_fd;
+	struct exit_record record; /* once stopped */
+	vm_state_fn observer;
+	void *observer_opaque;
+	struct {
+		pthread_mutex_t lock;
+		bool pending;
+		enum machine_request request;
+		uint8_t value;
+		char message[768];
+	} asked; /* by the guest, on any thread */
+};
+
+#endif
