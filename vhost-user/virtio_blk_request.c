@@ -238,18 +238,31 @@ static bool request_take(struct virtio_blk *blk)
 	return true;
 }
 
-void virtio_blk_process(struct virtio_blk *blk)
+/* At most a ring's worth at a time: a driver that goes on and on has the loop's other work done in
+ * between. True: there may be more. */
+static bool serve_some(struct virtio_blk *blk)
 {
-	blk->batching = true;
+	uint32_t n = 0;
+
 	do {
 		vring_device_kicks_disable(&blk->vr);
-		while (request_take(blk))
-			;
-	} while (!blk->vr.fault && !blk->starved && vring_device_kicks_enable(&blk->vr));
+		while (n < blk->vr.size && request_take(blk))
+			n++;
+	} while (n < blk->vr.size && !blk->vr.fault && !blk->starved &&
+		 vring_device_kicks_enable(&blk->vr));
+	return n == blk->vr.size || (blk->starved && blk->free);
+}
+
+void virtio_blk_process(struct virtio_blk *blk)
+{
+	bool more;
+
+	blk->batching = true;
+	more = serve_some(blk);
 	blk->backend->ops->kick(blk->backend);
 	blk->batching = false;
 	publish(blk);
-	if (blk->starved && blk->free)
+	if (more)
 		eventfd_write(virtio_blk_queue(blk)->kick_fd, 1);
 	if (!blk->vr.fault)
 		return;

@@ -1,0 +1,336 @@
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core/log.h"
+#include "vhost-user/vhost_frontend_impl.h"
+
+#define STEADY_NS (1000 * FRONTEND_NS_PER_MS) /* such a connection makes the next attempt prompt */
+
+uint64_t frontend_now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000ULL + (uint64_t)ts.tv_nsec;
+}
+
+void frontend_arm(struct vhost_frontend *fe, struct loop_timer *timer, uint64_t delay_ms)
+{
+	int err = loop_timer_arm(timer, delay_ms * FRONTEND_NS_PER_MS);
+
+	if (err)
+		log_err("%s: cannot set a timer: %s", fe->name, strerror(-err));
+}
+
+__attribute__((format(printf, 2, 3))) void frontend_set_reason(struct vhost_frontend *fe,
+							     const char *fmt, ...)
+{
+	char text[sizeof(fe->reason)];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	if (!strcmp(text, fe->reason))
+		return;
+	memcpy(fe->reason, text, sizeof(text));
+	fe->tell_changed = true;
+}
+
+/* Calls the ops; last thing in every callback of the loop. */
+static void tell(struct vhost_frontend *fe)
+{
+	bool changed = fe->tell_changed, stopped = fe->tell_stopped;
+
+	fe->tell_changed = fe->tell_stopped = false;
+	if (changed)
+		fe->ops->changed(fe->opaque);
+	if (stopped)
+		fe->ops->stopped(fe->opaque);
+}
+
+void frontend_drop(struct vhost_frontend *fe)
+{
+	bool steady = frontend_now_ns() - fe->connected_at >= STEADY_NS;
+
+	loop_io_remove(fe->io);
+	fe->io = NULL;
+	close(fe->fd);
+	fe->fd = -1;
+	vhost_stream_fini(&fe->stream);
+	vhost_outbox_fini(&fe->outbox);
+	if (fe->phase == FRONTEND_STOPPING)
+		fe->tell_stopped = true; /* a dead peer counts as stopped */
+	fe->phase = FRONTEND_OFFLINE;
+	frontend_script_reset(fe);
+	fe->tell_changed = true;
+	fe->counters.losses++;
+	fe->backoff_ms = steady ? VHOST_FRONTEND_BACKOFF_MIN_MS :
+				  MIN(2 * fe->backoff_ms, VHOST_FRONTEND_BACKOFF_MAX_MS);
+	log_guest("%s: %s; looking for it again", fe->name, fe->reason);
+	frontend_arm(fe, fe->timer, fe->backoff_ms);
+}
+
+static void drop_fault(struct vhost_frontend *fe, enum vhost_fault fault)
+{
+	if (fault != VHOST_FAULT_HANGUP)
+		fe->counters.faults++;
+	frontend_set_reason(fe, "the peer's session ended%s%s: %s", fe->awaited ? " while waiting for " : "",
+		   fe->awaited ? vhost_msg_name(fe->awaited) : "", vhost_fault_name(fault));
+	frontend_drop(fe);
+}
+
+void frontend_drop_timeout(struct vhost_frontend *fe)
+{
+	fe->counters.timeouts++;
+	frontend_set_reason(fe, "the peer has not %s within %u ms", fe->awaited ? "answered" : "read",
+		   VHOST_FRONTEND_TIMEOUT_MS);
+	frontend_drop(fe);
+}
+
+static void set_events(struct vhost_frontend *fe)
+{
+	unsigned int events = LOOP_READ | (vhost_outbox_empty(&fe->outbox) ? 0 : LOOP_WRITE);
+
+	if (loop_io_set_events(fe->io, events) < 0)
+		log_err("%s: cannot watch the peer's socket", fe->name);
+}
+
+static bool flush(struct vhost_frontend *fe)
+{
+	int err = vhost_outbox_flush(&fe->outbox, fe->fd);
+
+	if (err && err != -EAGAIN) {
+		drop_fault(fe, err == -EPIPE || err == -ECONNRESET ? VHOST_FAULT_HANGUP :
+								     VHOST_FAULT_SOCKET);
+		return false;
+	}
+	set_events(fe);
+	if (fe->awaited || err)
+		frontend_arm(fe, fe->timer, VHOST_FRONTEND_TIMEOUT_MS);
+	else
+		loop_timer_disarm(fe->timer);
+	return true;
+}
+
+static bool say(struct vhost_frontend *fe, const struct vhost_msg *msg)
+{
+	const struct vhost_msg_rule *rule = vhost_msg_rule(msg->request);
+
+	if (vhost_outbox_put(&fe->outbox, msg)) {
+		drop_fault(fe, VHOST_FAULT_NO_MEMORY);
+		return false;
+	}
+	if (rule->replies || msg->flags & VHOST_MSG_NEED_REPLY)
+		fe->awaited = msg->request;
+	return flush(fe);
+}
+
+/* A notification either side gave while nobody served the rings may be lost: give it again. */
+static void notify_both(struct vhost_frontend *fe)
+{
+	for (unsigned int i = 0; i < fe->ring_count; i++) {
+		eventfd_write(fe->rings[i].is.kick_fd, 1);
+		if (fe->rings[i].is.call_fd >= 0)
+			eventfd_write(fe->rings[i].is.call_fd, 1);
+	}
+}
+
+static void enter(struct vhost_frontend *fe, enum frontend_phase phase)
+{
+	fe->phase = phase;
+	fe->step = 0;
+	fe->tell_changed = true;
+}
+
+/* What the driver wants may call for another phase. */
+static void choose_phase(struct vhost_frontend *fe)
+{
+	if (!fe->wanted && (fe->phase == FRONTEND_STARTING || fe->phase == FRONTEND_RUNNING)) {
+		frontend_set_reason(fe, "the guest's driver has not started the device");
+		enter(fe, FRONTEND_STOPPING);
+	} else if (fe->wanted && fe->phase == FRONTEND_IDLE && !fe->misfit) {
+		if (frontend_script_fits(fe)) {
+			enter(fe, FRONTEND_STARTING);
+			return;
+		}
+		fe->misfit = true;
+		fe->tell_changed = true;
+		fe->counters.misfits++;
+		log_guest("%s: the link stays down: %s", fe->name, fe->reason);
+	}
+}
+
+/* The script of a phase is through. False: nothing more to do now. */
+static bool end_phase(struct vhost_frontend *fe)
+{
+	switch (fe->phase) {
+	case FRONTEND_NEGOTIATING:
+		frontend_set_reason(fe, "the guest's driver has not started the device");
+		enter(fe, FRONTEND_IDLE);
+		return true;
+	case FRONTEND_STARTING:
+		frontend_set_reason(fe, "%s", "");
+		enter(fe, FRONTEND_RUNNING);
+		notify_both(fe);
+		log_info("%s: %u rings run", fe->name, fe->ring_count);
+		return true;
+	case FRONTEND_STOPPING:
+		enter(fe, FRONTEND_IDLE);
+		fe->tell_stopped = true;
+		return true;
+	default:
+		return false;
+	}
+}
+
+void frontend_go_on(struct vhost_frontend *fe)
+{
+	struct vhost_msg msg;
+
+	while (fe->fd >= 0 && !fe->awaited && vhost_outbox_empty(&fe->outbox)) {
+		choose_phase(fe);
+		if (frontend_script_next(fe, &msg)) {
+			if (!say(fe, &msg))
+				return;
+		} else if (!end_phase(fe)) {
+			return;
+		}
+	}
+}
+
+static bool listen_to(struct vhost_frontend *fe)
+{
+	for (;;) {
+		enum vhost_fault fault;
+		struct vhost_msg msg;
+
+		switch (vhost_stream_read(&fe->stream, fe->fd, &msg)) {
+		case VHOST_STREAM_AGAIN:
+			return true;
+		case VHOST_STREAM_OVER:
+			drop_fault(fe, fe->stream.fault);
+			return false;
+		case VHOST_STREAM_MESSAGE:
+			vhost_msg_close_fds(&msg);
+			fault = frontend_script_answer(fe, &msg);
+			if (fault) {
+				drop_fault(fe, fault);
+				return false;
+			}
+			if (!fe->awaited)
+				loop_timer_disarm(fe->timer);
+			break;
+		}
+	}
+}
+
+void frontend_peer_ready(struct vhost_frontend *fe)
+{
+	if (!vhost_outbox_empty(&fe->outbox) && !flush(fe))
+		return;
+	if (listen_to(fe))
+		frontend_go_on(fe);
+}
+
+static void io_ready(void *opaque, int fd, unsigned int events)
+{
+	struct vhost_frontend *fe = opaque;
+
+	frontend_peer_ready(fe);
+	tell(fe);
+}
+
+void frontend_poked(void *opaque)
+{
+	struct vhost_frontend *fe = opaque;
+
+	frontend_go_on(fe);
+	tell(fe);
+}
+
+void frontend_poke(struct vhost_frontend *fe)
+{
+	frontend_arm(fe, fe->poke, 0);
+}
+
+/* Connecting */
+
+static void attach(struct vhost_frontend *fe, int fd)
+{
+	fe->io = loop_io_add(fe->loop, fd, LOOP_READ, io_ready, fe);
+	if (!fe->io) {
+		close(fd);
+		frontend_set_reason(fe, "out of memory");
+		frontend_arm(fe, fe->timer, VHOST_FRONTEND_BACKOFF_MAX_MS);
+		return;
+	}
+	fe->fd = fd;
+	fe->connected_at = frontend_now_ns();
+	fe->counters.connections++;
+	vhost_stream_init(&fe->stream, VHOST_REPLY);
+	vhost_outbox_init(&fe->outbox);
+	frontend_script_reset(fe);
+	frontend_set_reason(fe, "negotiating with the peer");
+	enter(fe, FRONTEND_NEGOTIATING);
+	frontend_go_on(fe);
+}
+
+static void try_connect(struct vhost_frontend *fe)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	memcpy(addr.sun_path, fe->path, sizeof(addr.sun_path));
+	/* A Unix socket connects at once or not at all (EAGAIN: its backlog is full). */
+	if (fd >= 0 && connect(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0) {
+		attach(fe, fd);
+		return;
+	}
+	frontend_set_reason(fe, "cannot connect to %.80s: %s", fe->path, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+	fe->backoff_ms = MIN(2 * fe->backoff_ms, VHOST_FRONTEND_BACKOFF_MAX_MS);
+	frontend_arm(fe, fe->timer, fe->backoff_ms);
+}
+
+static void accept_ready(void *opaque, int fd, unsigned int events)
+{
+	struct vhost_frontend *fe = opaque;
+	int peer = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+	if (peer < 0)
+		return;
+	/* One peer at a time: the next waits in the backlog. */
+	loop_io_remove(fe->listen_io);
+	fe->listen_io = NULL;
+	attach(fe, peer);
+	tell(fe);
+}
+
+static void try_accept(struct vhost_frontend *fe)
+{
+	if (!fe->listen_io)
+		fe->listen_io = loop_io_add(fe->loop, fe->listen_fd, LOOP_READ, accept_ready, fe);
+	if (!fe->listen_io)
+		frontend_arm(fe, fe->timer, VHOST_FRONTEND_BACKOFF_MAX_MS);
+}
+
+void frontend_timer_fired(void *opaque)
+{
+	struct vhost_frontend *fe = opaque;
+
+	if (fe->phase != FRONTEND_OFFLINE)
+		frontend_drop_timeout(fe);
+	else if (fe->listen_fd >= 0)
+		try_accept(fe);
+	else
+		try_connect(fe);
+	tell(fe);
+}
