@@ -74,9 +74,10 @@ enum vhost_backend_role { VHOST_BACKEND_SERVER, VHOST_BACKEND_CLIENT };
 struct vhost_backend_config {
 	struct loop *loop;
 	enum vhost_backend_role role;
-	const char *path;  /* of the socket; copied */
+	const char *path;  /* of the socket; copied. NULL: `fd` is a connected socket, taken over
+			    * on success; when that session ends there is no other */
 	mode_t mode;	   /* of the socket when serving: 0660, say */
-	int fd;		   /* >= 0: a connected socket instead of a path (tests); taken over */
+	int fd;
 	/* Device features to offer, e.g. 1 << VIRTIO_NET_F_MRG_RXBUF. The back end adds VERSION_1,
 	 * RING_EVENT_IDX, INDIRECT_DESC and VHOST_USER_F_PROTOCOL_FEATURES. */
 	uint64_t features;

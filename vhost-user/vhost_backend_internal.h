@@ -1,0 +1,123 @@
+/*
+ * What the files of the back end share: vhost_backend.c (sockets and life cycle),
+ * vhost_backend_session.c (the socket's traffic), vhost_backend_messages.c (what each message does)
+ * and vhost_backend_ring.c (starting and stopping rings).
+ */
+#ifndef VHOST_USER_VHOST_BACKEND_INTERNAL_H
+#define VHOST_USER_VHOST_BACKEND_INTERNAL_H
+
+#include "vhost-user/vhost_backend.h"
+#include "vhost-user/vhost_stream.h"
+
+enum ring_state {
+	RING_IDLE,     /* ours: may be changed */
+	RING_RUNNING,  /* the owner's */
+	RING_STOPPING, /* the owner's still: it has been asked to let go */
+};
+
+struct backend_ring {
+	struct vhost_backend_ring pub; /* the owner's while not idle, but for call_fd's target */
+	enum ring_state state;
+	uint32_t size; /* 0: not said yet */
+	struct vring_addrs addrs; /* user addresses */
+	bool addrs_set;
+	bool kick_set; /* a kick, or NOFD, came since the last stop by the peer */
+	bool enabled;  /* by SET_VRING_ENABLE */
+	uint16_t base;
+};
+
+enum session_state {
+	SESSION_NONE,
+	SESSION_OPEN,
+	SESSION_ENDING, /* waiting for rings; socket closed to us */
+};
+
+struct vhost_backend {
+	struct loop *loop;
+	enum vhost_backend_role role;
+	char *path;
+	uint64_t offered;	   /* virtio features */
+	uint64_t offered_protocol; /* protocol features */
+	const struct vhost_backend_ops *ops;
+	void *opaque;
+
+	int listen_fd; /* -1: none */
+	struct loop_io *listen_io;
+	struct loop_timer *retry; /* client */
+	uint64_t retry_delay;	  /* ns */
+	int null_fd;		  /* /dev/null: the call of a driver that gave none */
+
+	enum session_state session;
+	int fd;
+	struct loop_io *io;
+	struct vhost_stream stream;
+	struct vhost_outbox outbox;
+	struct peer_memory memory;
+	struct loop_io *memory_io; /* memory.fault_fd */
+	uint64_t features;
+	uint64_t protocol;
+	bool features_set;
+	uint8_t status;
+	bool waiting;		  /* `pending` waits for rings to stop */
+	struct vhost_msg pending;
+	enum vhost_fault reason; /* of an ending session */
+	bool link;
+
+	struct backend_ring *rings;
+	unsigned int ring_count;
+	unsigned int busy; /* rings that are not idle */
+
+	unsigned int depth; /* entries from outside that have not returned yet */
+	bool destroying;
+	bool dead; /* free it when depth is 0 */
+	void (*done)(void *opaque);
+	void *done_opaque;
+	uint64_t faults[VHOST_FAULT_COUNT];
+};
+
+/*
+ * Every way in from the loop or the owner is bracketed by these, so that an op may call back
+ * (break, ring_stopped, destroy) without the ground going from under its caller: what has become
+ * possible meanwhile is done by the outermost leave.
+ */
+void backend_enter(struct vhost_backend *be);
+void backend_leave(struct vhost_backend *be);
+
+/* Starts the end of the session, if it has not started yet. */
+void backend_session_end(struct vhost_backend *be, enum vhost_fault reason);
+/* Lets go of all that came from the peer. */
+void backend_session_reset(struct vhost_backend *be);
+/* Socket events of the session. */
+void backend_session_io(void *opaque, int fd, unsigned int events);
+/* The message that waits for rings to stop, if it can go on by now. */
+void backend_session_continue(struct vhost_backend *be);
+
+/* Whether all rings the message touches are idle; asks them to stop if not. */
+bool backend_message_quiesce(struct vhost_backend *be, const struct vhost_msg *msg);
+/* Does what the message says and answers it; its descriptors stay the caller's to close. */
+enum vhost_fault backend_message_handle(struct vhost_backend *be, struct vhost_msg *msg);
+/* Sends an answer, or queues it. */
+enum vhost_fault backend_reply(struct vhost_backend *be, const struct vhost_msg *msg);
+
+/* Asks running rings to stop: one, or all with index == ring_count. True: all of these are idle. */
+bool backend_rings_quiesce(struct vhost_backend *be, unsigned int index);
+/* Starts what is ready, and tells of the link. */
+void backend_rings_update(struct vhost_backend *be);
+/* Forgets what the peer said of an idle ring; call_fd included if `all`. */
+void backend_ring_reset(struct backend_ring *ring, bool all);
+/* Gives an idle ring its kick (-1: it polls). */
+void backend_ring_set_kick(struct backend_ring *ring, int fd);
+/* Gives a ring, running or not, its call (-1: none). 0 or -errno; fd is taken over. */
+must_check int backend_ring_set_call(struct vhost_backend *be, struct backend_ring *ring, int fd);
+
+static inline bool backend_protocol(const struct vhost_backend *be, enum vhost_proto bit)
+{
+	return be->protocol >> bit & 1;
+}
+
+static inline bool backend_speaks_protocol(const struct vhost_backend *be)
+{
+	return be->features >> VHOST_F_PROTOCOL_FEATURES & 1;
+}
+
+#endif
