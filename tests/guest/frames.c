@@ -78,8 +78,9 @@ struct run {
 	uint32_t stalls, ring_full, socket_drops;
 	bool peer_seen, peer_all_sent, peer_all_heard;
 	uint32_t peer_sent, peer_received;
-	uint64_t last_frame_ms, last_progress_ms, last_told_ms;
-	uint64_t first_ms, last_data_ms;
+	uint64_t last_progress_ms, last_told_ms;
+	uint64_t last_data_ms; /* last sign that data may still come */
+	uint64_t first_ms, last_ms; /* first and last frame counted */
 };
 
 static uint64_t now_ms(void)
@@ -113,7 +114,7 @@ static uint16_t run_flags(const struct options *opt, const struct run *run)
 {
 	bool silence = run->peer_all_sent &&
 		       (run->received == run->peer_sent ||
-			now_ms() - run->last_frame_ms > STALL_MS);
+			now_ms() - run->last_data_ms > STALL_MS);
 
 	return (uint16_t)((run->sent == opt->count ? FLAG_ALL_SENT : 0) |
 			  (silence ? FLAG_ALL_HEARD : 0));
@@ -206,9 +207,9 @@ static void run_count(const struct options *opt, struct run *run, const struct f
 		run->reordered++;
 	else
 		run->highest = seq + 1;
-	run->last_data_ms = now_ms();
+	run->last_ms = now_ms();
 	if (run->first_ms == 0)
-		run->first_ms = run->last_data_ms;
+		run->first_ms = run->last_ms;
 }
 
 static void run_take(const struct options *opt, struct run *run, const struct frame *frame,
@@ -224,15 +225,16 @@ static void run_take(const struct options *opt, struct run *run, const struct fr
 		return;
 	}
 	run->peer_seen = true;
-	run->last_frame_ms = now_ms();
 	if (peer_received > run->peer_received) {
 		run->peer_received = peer_received;
-		run->last_progress_ms = run->last_frame_ms;
+		run->last_progress_ms = now_ms();
 		/* A frame given up for lost that came after all is not unacknowledged. */
 		if (run->written_off > run->sent - run->peer_received)
 			run->written_off = run->sent - run->peer_received;
 	}
 	run->peer_sent = ntohl(frame->sent);
+	if (ntohs(frame->kind) == KIND_DATA || !run->peer_all_sent)
+		run->last_data_ms = now_ms();
 	run->peer_all_sent |= !!(flags & FLAG_ALL_SENT);
 	run->peer_all_heard |= !!(flags & FLAG_ALL_HEARD);
 	if (ntohs(frame->kind) == KIND_DATA)
@@ -315,7 +317,7 @@ static int run_open(const struct options *opt, struct run *run)
 	    setsockopt(run->fd, SOL_SOCKET, SO_RCVBUFFORCE, &space, sizeof(space)) < 0 ||
 	    bind(run->fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
 		return -errno;
-	run->last_frame_ms = run->last_progress_ms = now_ms();
+	run->last_data_ms = run->last_progress_ms = now_ms();
 	return 0;
 }
 
@@ -338,7 +340,7 @@ static int run_report(const struct options *opt, struct run *run)
 	       good ? "true" : "false", whole ? "true" : "false", run->sent, run->peer_sent,
 	       run->received, lost, peer_lost, run->duplicated, run->reordered, run->corrupted,
 	       run->foreign, run->socket_drops, run->ring_full, run->stalls,
-	       (unsigned long long)(run->last_data_ms - run->first_ms));
+	       (unsigned long long)(run->last_ms - run->first_ms));
 	return good ? 0 : 1;
 }
 
