@@ -24,6 +24,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
 import cache
+import guests
 import initramfs
 import kernels
 
@@ -79,11 +80,19 @@ def job_words(job):
         return ["bash", "-i"]
     path = pathlib.Path(job[0])
     if path.is_dir() or (path.name.startswith("test_") and path.suffix == ".py"):
-        return ["/usr/bin/python3", "-m", "pytest", "-p", "no:cacheprovider", "-v",
+        return ["/usr/bin/python3", "-m", "pytest", "-p", "no:cacheprovider", "-v", "--color=no", "--tb=short",
                 "--junitxml=/run/lab/junit.xml", *job]
     if path.exists() and "/" not in job[0]:
         return [f"./{job[0]}", *job[1:]]
     return job
+
+
+def add_guests(args):
+    """Make the guests; name their files in the job's environment, add disks guest0 to guest3."""
+    for name, guest in (("DEBIAN", guests.debian()), ("BUSYBOX", guests.busybox())):
+        args.env += [f"LAB_{name}_VMLINUZ={guest.vmlinuz}", f"LAB_{name}_INITRD={guest.initrd}"]
+        if guest.image:
+            args.disk += [f"guest{number}={guest.image}" for number in range(4)]
 
 
 def write_job(args, kernel, share):
@@ -168,6 +177,9 @@ def parse_arguments():
     parser.add_argument("--disk", action="append", default=[], metavar="NAME=PATH",
                         help="a raw image as $LAB_DISK_NAME and /dev/disk/by-id/virtio-NAME; "
                              "what is written to it is forgotten")
+    parser.add_argument("--guests", action="store_true",
+                        help="make the guests; $LAB_DEBIAN_VMLINUZ, $LAB_DEBIAN_INITRD, the same "
+                             "for BUSYBOX, and the Debian image as disks guest0 to guest3")
     parser.add_argument("--env", action="append", default=[], metavar="NAME=VALUE",
                         help="a variable of the job's environment")
     parser.add_argument("--append", action="append", default=[], metavar="WORD",
@@ -188,6 +200,8 @@ def parse_arguments():
 def main():
     args = parse_arguments()
     kernel = kernels.lab_kernel()
+    if args.guests:
+        add_guests(args)
     with tempfile.TemporaryDirectory(prefix="lab-") as scratch:
         share = pathlib.Path(scratch)
         write_job(args, kernel, share)
