@@ -1,0 +1,144 @@
+#include <dirent.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <rte_eal.h>
+#include <rte_errno.h>
+
+#include "core/log.h"
+#include "core/loop.h"
+#include "vhost-user/peer_memory.h"
+#include "vswitch/control.h"
+#include "vswitch/options.h"
+#include "vswitch/port_ethdev.h"
+#include "vswitch/switch.h"
+
+#define HUGE_DIR "/sys/kernel/mm/hugepages"
+
+#define EXIT_USAGE 2
+
+/* Bytes of huge pages that nobody uses yet. */
+static uint64_t main_huge_free(void)
+{
+	DIR *dir = opendir(HUGE_DIR);
+	struct dirent *entry;
+	uint64_t total = 0;
+
+	if (!dir)
+		return 0;
+	while ((entry = readdir(dir))) {
+		unsigned long long kib, pages;
+		char path[512];
+		FILE *file;
+
+		if (sscanf(entry->d_name, "hugepages-%llukB", &kib) != 1)
+			continue;
+		snprintf(path, sizeof(path), HUGE_DIR "/%s/free_hugepages", entry->d_name);
+		file = fopen(path, "re");
+		if (!file)
+			continue;
+		if (fscanf(file, "%llu", &pages) == 1)
+			total += pages * kib * KIB;
+		fclose(file);
+	}
+	closedir(dir);
+	return total;
+}
+
+static int main_init_eal(const struct options *options)
+{
+	struct options_eal eal;
+	cpu_set_t allowed;
+
+	CPU_ZERO(&allowed);
+	if (sched_getaffinity(0, sizeof(allowed), &allowed) < 0) {
+		log_err("cannot tell which CPUs are ours: %m");
+		return -1;
+	}
+	if (options_make_eal(options, &allowed, main_huge_free(), &eal) < 0) {
+		log_err("more than %d EAL arguments", OPTIONS_MAX_EAL_ARGS);
+		return -1;
+	}
+	if (rte_eal_init(eal.argc, eal.argv) < 0) {
+		log_err("DPDK's EAL did not start: %s (its own words are above)",
+			rte_strerror(rte_errno));
+		return -1;
+	}
+	return 0;
+}
+
+static void main_stop(void *opaque)
+{
+	loop_stop(opaque);
+}
+
+/* The EAL is up. Returns the exit status. */
+static int main_run(const struct options *options)
+{
+	struct loop *loop = loop_create();
+	struct loop_signal *terminate = NULL, *interrupt = NULL;
+	struct control *control = NULL;
+	struct vswitch *sw = NULL;
+	struct switch_config config = {
+		.loop = loop,
+		.fdb_size = options->fdb_size,
+		.fdb_age = options->fdb_age,
+	};
+	int status = EXIT_FAILURE;
+
+	if (!loop) {
+		log_err("no memory for the event loop");
+		return EXIT_FAILURE;
+	}
+	signal(SIGPIPE, SIG_IGN);
+	terminate = loop_signal_add(loop, SIGTERM, main_stop, loop);
+	interrupt = loop_signal_add(loop, SIGINT, main_stop, loop);
+	if (!terminate || !interrupt)
+		goto out;
+	if (peer_memory_install_handler() < 0) {
+		log_err("the SIGBUS handler cannot be installed");
+		goto out;
+	}
+	port_ethdev_set_pool_size(options->mbufs);
+	if (switch_create(&config, &sw) < 0)
+		goto out;
+	if (control_create(sw, options->control, options->control_uid, &control) < 0)
+		goto out;
+	log_info("ready, %u forwarding thread%s", lcores_count(sw->lcores),
+		 lcores_count(sw->lcores) == 1 ? "" : "s");
+	if (loop_run(loop) == 0)
+		status = EXIT_SUCCESS;
+out:
+	control_destroy(control);
+	switch_destroy(sw);
+	loop_signal_remove(interrupt);
+	loop_signal_remove(terminate);
+	loop_destroy(loop);
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	struct options options;
+	char why[256];
+	int status;
+
+	switch (options_parse(argc, argv, &options, why, sizeof(why))) {
+	case OPTIONS_HELP:
+		fputs(options_help(), stdout);
+		return EXIT_SUCCESS;
+	case OPTIONS_ERROR:
+		fprintf(stderr, "vswitch: error: %s\n", why);
+		return EXIT_USAGE;
+	case OPTIONS_RUN:
+		break;
+	}
+	log_init("vswitch", options.log_level);
+	if (main_init_eal(&options) < 0)
+		return EXIT_FAILURE;
+	status = main_run(&options);
+	rte_eal_cleanup();
+	return status;
+}
