@@ -36,6 +36,11 @@ if [[ $(id -u) != 0 ]]; then
 fi
 
 export DEBIAN_FRONTEND=noninteractive
+# A minimal Debian has no Python, which apt_source.py needs.
+if [[ ! -x /usr/bin/python3 ]]; then
+    "${apt[@]}" update </dev/null
+    "${apt[@]}" install --no-install-recommends python3 </dev/null
+fi
 for name in "${missing[@]}"; do
     if [[ $name == */* ]]; then add_suite "${name#*/}"; fi
 done
