@@ -15,6 +15,8 @@ static void count(struct virtio_blk *blk, enum blk_counter counter, uint64_t n)
 
 static void publish(struct virtio_blk *blk)
 {
+	if (blk->vr.published == blk->vr.next_used)
+		return; /* nothing was put */
 	vring_device_publish(&blk->vr);
 	if (vring_device_should_notify(&blk->vr))
 		virtio_pci_notify_queue(&blk->vp, virtio_blk_queue(blk));

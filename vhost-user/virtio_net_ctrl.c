@@ -146,9 +146,11 @@ static void process(struct virtio_net *net)
 {
 	if (serve_some(net))
 		eventfd_write(virtio_net_ctrl_queue(net)->kick_fd, 1);
-	vring_device_publish(&net->ctrl);
-	if (vring_device_should_notify(&net->ctrl))
-		virtio_pci_notify_queue(&net->vp, virtio_net_ctrl_queue(net));
+	if (net->ctrl.published != net->ctrl.next_used) {
+		vring_device_publish(&net->ctrl);
+		if (vring_device_should_notify(&net->ctrl))
+			virtio_pci_notify_queue(&net->vp, virtio_net_ctrl_queue(net));
+	}
 	if (!net->ctrl.fault)
 		return;
 	virtio_net_count(net, NET_CTRL_RING_FAULTS);
