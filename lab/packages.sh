@@ -54,4 +54,13 @@ if [[ ! -e $policy ]]; then
     chmod 755 "$policy"
 fi
 "${apt[@]}" update </dev/null
-"${apt[@]}" install --no-install-recommends "${missing[@]}" </dev/null
+# Debian 12's own first: "name/suite" prefers that suite for dependencies too, and a newer
+# library from there would then stand in the way of its Debian 12 -dev package.
+own=() other=()
+for name in "${missing[@]}"; do
+    if [[ $name == */* ]]; then other+=("$name"); else own+=("$name"); fi
+done
+for group in own other; do
+    declare -n names=$group
+    [[ ${#names[@]} -eq 0 ]] || "${apt[@]}" install --no-install-recommends "${names[@]}" </dev/null
+done
