@@ -31,7 +31,10 @@ MASKED = ["apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", 
           "e2scrub_reap.service", "fstrim.timer", "systemd-tmpfiles-clean.timer",
           "systemd-update-utmp.service", "systemd-update-utmp-runlevel.service",
           "systemd-pstore.service", "modprobe@drm.service", "modprobe@efi_pstore.service",
-          "modprobe@fuse.service", "modprobe@configfs.service", "getty@tty1.service",
+          "modprobe@fuse.service", "modprobe@configfs.service", "modprobe@dm_mod.service",
+          "modprobe@loop.service", "sys-kernel-debug.mount", "sys-kernel-tracing.mount",
+          "sys-kernel-config.mount", "sys-fs-fuse-connections.mount", "dev-mqueue.mount",
+          "dev-hugepages.mount", "proc-sys-fs-binfmt_misc.automount", "getty@tty1.service",
           "systemd-binfmt.service", "systemd-sysusers.service", "console-getty.service"]
 IMAGE_SIZE = "1G"
 
