@@ -59,8 +59,9 @@ class Console:
                     self.log += data.decode(errors="replace").replace("\r", "")
                     self._more.notify_all()
                 *lines, line = (line + data).split(b"\n")
-                for whole in lines if self._on_line else ():
-                    self._on_line(plain(whole.decode(errors="replace")))
+                on_line = self._on_line
+                for whole in lines if on_line else ():
+                    on_line(plain(whole.decode(errors="replace")))
             with self._more:
                 self._socket.close()
                 self._socket = None
@@ -70,6 +71,10 @@ class Console:
             return self._socket.recv(4096)
         except OSError:
             return b""
+
+    def mute(self):
+        """Hand lines on no longer."""
+        self._on_line = None
 
     def send(self, text):
         """Type `text`."""

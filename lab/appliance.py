@@ -1,0 +1,181 @@
+"""The appliance as its user sees it: vmm-mgmt started from a build folder, its REST interface by
+curl, and the consoles of its guests. Used by the demo and by the lab tests."""
+
+import json
+import os
+import pathlib
+import re
+import shlex
+import signal
+import subprocess
+import time
+
+from console import Console
+
+
+class RestError(Exception):
+    """The daemon answered with a problem; `status` and `problem` say which."""
+
+    def __init__(self, request, status, problem):
+        super().__init__(f"{request}: {status} {problem}")
+        self.status = status
+        self.problem = problem
+
+
+class Appliance:
+    """vmm-mgmt and all it starts, on the run directory `run_dir` and the store in `state_dir`."""
+
+    def __init__(self, build, run_dir, state_dir, on_request=None):
+        self._program = pathlib.Path(build) / "mgmt/vmm-mgmt"
+        self._run_dir = pathlib.Path(run_dir)
+        self._state_dir = pathlib.Path(state_dir)
+        self._on_request = on_request
+        self._consoles = {}
+        self.socket = self._run_dir / "api.sock"
+        self.daemon = None
+
+    def start(self):
+        """Start the daemon and wait until it answers."""
+        command = [self._program, "--run-dir", self._run_dir, "--state-dir", self._state_dir]
+        log = open(self._run_dir.parent / "vmm-mgmt.log", "ab")
+        with log:
+            self.daemon = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log,
+                                           stderr=subprocess.STDOUT)
+        self.wait_until(lambda: self.ready(), 60, "vmm-mgmt to answer")
+
+    def ready(self):
+        """True when the daemon answers; its early end is an error."""
+        if self.daemon.poll() is not None:
+            raise RuntimeError(f"vmm-mgmt ended with status {self.daemon.returncode}:\n{self.log()}")
+        try:
+            return self.socket.exists() and bool(self.call("GET", "/v1/host", quiet=True))
+        except subprocess.CalledProcessError:
+            return False
+
+    def log(self):
+        """The end of the daemon's log."""
+        text = (self._run_dir.parent / "vmm-mgmt.log").read_text(errors="replace")
+        return "\n".join(text.splitlines()[-40:])
+
+    def stop(self, seconds=60):
+        """Ask the daemon to end; its exit status."""
+        for console in self._consoles.values():
+            console.close()
+        self._consoles.clear()
+        if self.daemon.poll() is None:
+            self.daemon.send_signal(signal.SIGTERM)
+        return self.daemon.wait(seconds)
+
+    def abandon(self):
+        """After a failure: leave nothing running, gently or not."""
+        pids = []
+        try:
+            pids = [vm["pid"] for vm in self.call("GET", "/v1/vms", quiet=True)["items"]]
+            pids.append(self.call("GET", "/v1/switch", quiet=True)["pid"])
+            self.call("POST", "/v1/host/stop-guests", {"grace_seconds": 0}, quiet=True)
+        except (subprocess.CalledProcessError, RestError):
+            pass
+        try:
+            self.stop(30)
+        except subprocess.TimeoutExpired:
+            self.daemon.kill()
+            self.daemon.wait()
+        for pid in filter(None, pids):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+
+    def call(self, method, path, body=None, quiet=False, seconds=120):
+        """Issue one REST call by curl, as a person could; the decoded answer."""
+        command = ["curl", "-sS", "--unix-socket", str(self.socket)]
+        if method != "GET":
+            command += ["-X", method]
+        if body is not None:
+            command += ["-H", "Content-Type: application/json", "-d", json.dumps(body)]
+        command.append(f"http://localhost{path}")
+        if self._on_request and not quiet:
+            self._on_request(shlex.join(command))
+        told = ["--max-time", str(seconds), "-w", "\n%{http_code}"]
+        ran = subprocess.run([*command, *told], check=True, capture_output=True, text=True)
+        answer, _, status = ran.stdout.rpartition("\n")
+        if int(status) >= 400:
+            raise RestError(f"{method} {path}", int(status), answer)
+        return json.loads(answer) if answer[:1] in "{[" and answer else answer
+
+    def wait_until(self, condition, seconds, what):
+        """Poll `condition` until it holds; its value."""
+        deadline = time.monotonic() + seconds
+        while True:
+            value = condition()
+            if value:
+                return value
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"waited {seconds} s in vain for {what}\n{self.log()}")
+            time.sleep(0.1)
+
+    def wait_for_state(self, vm, state, seconds=60):
+        """Wait until a VM is in `state`; the VM."""
+        def reached():
+            found = self.call("GET", f"/v1/vms/{vm}", quiet=True)
+            return found if found["state"] == state else None
+        return self.wait_until(reached, seconds, f"{vm} to be {state}")
+
+    def console(self, vm, on_line=None):
+        """The console of a VM that runs."""
+        path = self.call("GET", f"/v1/vms/{vm}", quiet=True)["console"]
+        self._consoles[vm] = Console(path, on_line)
+        return self._consoles[vm]
+
+
+def debian_spec(number, disk, **changes):
+    """The REST definition of Debian guest `number` (1, 2, ...) on the disk file or device."""
+    spec = {
+        "id": f"guest{number}",
+        "vcpus": 1,
+        "memory": {"size_mib": 384},
+        "boot": {
+            "kernel": os.environ["LAB_DEBIAN_VMLINUZ"],
+            "initrd": os.environ["LAB_DEBIAN_INITRD"],
+            "cmdline": "console=ttyS0 root=/dev/vda rw net.ifnames=0 quiet systemd.show_status=1 "
+                       f"guest.name=guest{number} guest.addr=10.0.0.{number}/24",
+        },
+        "nics": [{"id": "net0", "mac": mac(number)}],
+        "disks": [{"id": "disk0", "file": str(disk)}],
+    }
+    return {**spec, **changes}
+
+
+def mac(number):
+    """The MAC address of guest `number`'s NIC."""
+    return f"02:00:00:00:00:{number:02x}"
+
+
+def exchange_frames(consoles, count, seconds=300):
+    """Run `frames` in two guests at the same time; the two results."""
+    started = [console.start(f"frames -t {seconds} eth0 {mac(peer)} {count}")
+               for console, peer in zip(consoles, (2, 1))]
+    results = []
+    for console, begun in zip(consoles, started):
+        _, output = console.finish(begun, seconds + 30)
+        found = re.search(r"^\{.*\}$", output, re.M)
+        if not found:
+            raise RuntimeError(f"frames printed no result:\n{output}")
+        results.append(json.loads(found[0]))
+    return results
+
+
+def ping(console, address, count=20):
+    """Ping from a guest; (packets lost, [min, avg, max] in ms)."""
+    output = console.run(f"ping -q -i 0.2 -c {count} {address}", 30 + count)
+    sent, received = re.search(r"(\d+) packets transmitted, (\d+) received", output).groups()
+    times = re.search(r"rtt [^=]*= ([\d.]+)/([\d.]+)/([\d.]+)", output)
+    return int(sent) - int(received), [float(value) for value in times.groups()]
+
+
+def throughput(server, client, address, seconds=5):
+    """TCP from `client` to `server` by iperf3; (bytes received, Mbit/s)."""
+    server.run("iperf3 -s -1 -D", 30)
+    output = client.run(f"sleep 1; iperf3 -J -t {seconds} -c {address}", 60 + 4 * seconds)
+    total = json.loads(output[output.index("{"):])["end"]["sum_received"]
+    return total["bytes"], total["bits_per_second"] / 1e6
