@@ -23,12 +23,13 @@ class RestError(Exception):
 
 
 class Appliance:
-    """vmm-mgmt and all it starts, on the run directory `run_dir` and the store in `state_dir`."""
+    """vmm-mgmt and all it starts; sockets, store and log are in `directory` (a short path)."""
 
-    def __init__(self, build, run_dir, state_dir, on_request=None):
+    def __init__(self, build, directory, on_request=None):
         self._program = pathlib.Path(build) / "mgmt/vmm-mgmt"
-        self._run_dir = pathlib.Path(run_dir)
-        self._state_dir = pathlib.Path(state_dir)
+        self._run_dir = pathlib.Path(directory) / "run"
+        self._state_dir = pathlib.Path(directory) / "state"
+        self._log = pathlib.Path(directory) / "vmm-mgmt.log"
         self._on_request = on_request
         self._consoles = {}
         self.socket = self._run_dir / "api.sock"
@@ -37,11 +38,12 @@ class Appliance:
     def start(self):
         """Start the daemon and wait until it answers."""
         command = [self._program, "--run-dir", self._run_dir, "--state-dir", self._state_dir]
-        log = open(self._run_dir.parent / "vmm-mgmt.log", "ab")
-        with log:
+        self._run_dir.mkdir(exist_ok=True)
+        self._state_dir.mkdir(exist_ok=True)
+        with open(self._log, "ab") as log:
             self.daemon = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log,
                                            stderr=subprocess.STDOUT)
-        self.wait_until(lambda: self.ready(), 60, "vmm-mgmt to answer")
+        self.wait_until(self.ready, 60, "vmm-mgmt to answer")
 
     def ready(self):
         """True when the daemon answers; its early end is an error."""
@@ -54,8 +56,7 @@ class Appliance:
 
     def log(self):
         """The end of the daemon's log."""
-        text = (self._run_dir.parent / "vmm-mgmt.log").read_text(errors="replace")
-        return "\n".join(text.splitlines()[-40:])
+        return "\n".join(self._log.read_text(errors="replace").splitlines()[-40:])
 
     def stop(self, seconds=60):
         """Ask the daemon to end; its exit status."""
@@ -65,6 +66,15 @@ class Appliance:
         if self.daemon.poll() is None:
             self.daemon.send_signal(signal.SIGTERM)
         return self.daemon.wait(seconds)
+
+    def kill(self):
+        """Let the daemon die at once; what it started lives on."""
+        self.daemon.kill()
+        self.daemon.wait()
+
+    def vm(self, vm):
+        """One VM."""
+        return self.call("GET", f"/v1/vms/{vm}", quiet=True)
 
     def abandon(self):
         """After a failure: leave nothing running, gently or not."""
@@ -78,8 +88,7 @@ class Appliance:
         try:
             self.stop(30)
         except subprocess.TimeoutExpired:
-            self.daemon.kill()
-            self.daemon.wait()
+            self.kill()
         for pid in filter(None, pids):
             try:
                 os.kill(pid, signal.SIGKILL)
@@ -117,14 +126,13 @@ class Appliance:
     def wait_for_state(self, vm, state, seconds=60):
         """Wait until a VM is in `state`; the VM."""
         def reached():
-            found = self.call("GET", f"/v1/vms/{vm}", quiet=True)
+            found = self.vm(vm)
             return found if found["state"] == state else None
         return self.wait_until(reached, seconds, f"{vm} to be {state}")
 
     def console(self, vm, on_line=None):
         """The console of a VM that runs."""
-        path = self.call("GET", f"/v1/vms/{vm}", quiet=True)["console"]
-        self._consoles[vm] = Console(path, on_line)
+        self._consoles[vm] = Console(self.vm(vm)["console"], on_line)
         return self._consoles[vm]
 
 

@@ -144,9 +144,7 @@ def run_here(build, frames):
             for disk in disks:
                 subprocess.run(["cp", "--reflink=auto", "--sparse=always",
                                 os.environ["LAB_DEBIAN_IMAGE"], disk], check=True)
-        (scratch / "run").mkdir()
-        (scratch / "state").mkdir()
-        host = appliance.Appliance(build, scratch / "run", scratch / "state", on_request=say)
+        host = appliance.Appliance(build, scratch, on_request=say)
         say("starting vmm-mgmt, which starts vmm-launch and vswitch")
         host.start()
         try:
