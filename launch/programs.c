@@ -1,0 +1,197 @@
+#include "launch/programs.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "launch/children.h"
+#include "launch/spawn.h"
+#include "launch/vm_files.h"
+
+#define MAX_WORDS      64u
+#define SWITCH_MEMLOCK (256 * MIB)
+#define SWITCH_NOFILE  8192u
+
+/* A clean environment; options of the sanitizers are passed on to builds that have them. */
+struct environment {
+	const char *vars[8];
+	char text[5][4200];
+	unsigned int count;
+};
+
+__attribute__((format(printf, 2, 3))) static void env_add(struct environment *env, const char *fmt,
+							   ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(env->text[env->count], sizeof(env->text[0]), fmt, args);
+	va_end(args);
+	env->vars[env->count] = env->text[env->count];
+	env->count++;
+}
+
+static void env_init(struct environment *env)
+{
+	static const char *const passed[] = {"ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS"};
+
+	memset(env->vars, 0, sizeof(env->vars));
+	env->count = 0;
+	env_add(env, "PATH=/usr/sbin:/usr/bin:/sbin:/bin");
+	for (unsigned int i = 0; i < ARRAY_SIZE(passed); i++) {
+		const char *value = getenv(passed[i]);
+
+		if (value)
+			env_add(env, "%s=%s", passed[i], value);
+	}
+}
+
+/* Starts the plan and watches it. A child that cannot be watched must not run on. */
+static int start(struct launch *launch, const struct spawn_plan *plan, pid_t *pid,
+		 uint64_t *start_time, struct launch_error *error)
+{
+	char why[256];
+	int err = spawn_process(plan, pid, why, sizeof(why));
+
+	if (err)
+		return launch_refuse(error, RPC_HOST_FAILURE, NULL, "%s", why);
+	err = children_add(launch, *pid, plan->uid, start_time);
+	if (err) {
+		kill(*pid, SIGKILL);
+		waitpid(*pid, NULL, 0);
+		return launch_refuse(error, RPC_HOST_FAILURE, NULL, "watching process %d: %s",
+				     *pid, strerror(-err));
+	}
+	log_info("started %s: process %d, uid %u", plan->program, *pid, plan->uid);
+	return 0;
+}
+
+static int refuse_log(struct launch_error *error, const char *who, int err, const char *why)
+{
+	return launch_refuse(error, err == -EBUSY ? RPC_EXISTS : RPC_HOST_FAILURE, NULL, "%s: %s",
+			     who, why);
+}
+
+static int start_switch(struct launch *launch, int log_fd, int control_fd, pid_t *pid,
+			uint64_t *start_time, struct launch_error *error)
+{
+	const struct launch_options *options = &launch->options;
+	const char *argv[MAX_WORDS + 8] = {"vswitch", "--control", "fd:3", "--control-uid"};
+	unsigned int argc = 4;
+	struct environment env;
+	struct spawn_plan plan = {
+		.dir = options->bin_dir,
+		.program = "vswitch",
+		.argv = argv,
+		.env = env.vars,
+		.uid = LAUNCH_SWITCH_UID,
+		.fds = &control_fd,
+		.fd_count = 1,
+		.log_fd = log_fd,
+		.memlock = SWITCH_MEMLOCK,
+		.nofile = SWITCH_NOFILE,
+		.caps = options->switch_caps,
+	};
+	char *words = strdup(options->switch_args);
+	char *state = NULL;
+	char uid[16];
+	int err;
+
+	if (!words)
+		return launch_refuse(error, RPC_HOST_FAILURE, NULL, "out of memory");
+	snprintf(uid, sizeof(uid), "%u", options->mgmt_uid);
+	argv[argc++] = uid;
+	argv[argc++] = "--log-level";
+	argv[argc++] = options->log_level;
+	for (char *word = strtok_r(words, " ", &state); word && argc < MAX_WORDS + 7;
+	     word = strtok_r(NULL, " ", &state))
+		argv[argc++] = word;
+	env_init(&env);
+	env_add(&env, "XDG_RUNTIME_DIR=%s/vswitch/run", options->run_dir);
+	err = start(launch, &plan, pid, start_time, error);
+	free(words);
+	return err;
+}
+
+int programs_start_switch(struct launch *launch, pid_t *pid, uint64_t *start_time,
+			  struct launch_error *error)
+{
+	char why[256];
+	int log_fd, control_fd, err;
+
+	log_fd = dirs_open_log(launch->dirs.vswitch, why, sizeof(why));
+	if (log_fd < 0)
+		return refuse_log(error, "vswitch", log_fd, why);
+	control_fd = dirs_listen(&launch->dirs, launch->dirs.vswitch, "control.sock", why,
+				 sizeof(why));
+	if (control_fd < 0) {
+		close(log_fd);
+		return launch_refuse(error, RPC_HOST_FAILURE, NULL, "%s", why);
+	}
+	err = start_switch(launch, log_fd, control_fd, pid, start_time, error);
+	close(control_fd);
+	close(log_fd);
+	return err;
+}
+
+static int start_vm(struct launch *launch, uid_t uid, const struct vm_files *files, int log_fd,
+		    const struct vm_limits *limits, pid_t *pid, uint64_t *start_time,
+		    struct launch_error *error)
+{
+	char mgmt_uid[16];
+	const char *argv[] = {"vmm",	"--config",    "fd:3",
+			      "--control-uid", mgmt_uid, "--log-level",
+			      launch->options.log_level, NULL};
+	struct environment env;
+	const struct spawn_plan plan = {
+		.dir = launch->options.bin_dir,
+		.program = "vmm",
+		.argv = argv,
+		.env = env.vars,
+		.uid = uid,
+		.fds = files->fds,
+		.fd_count = files->count,
+		.log_fd = log_fd,
+		.memlock = limits->memlock,
+		.nofile = limits->nofile,
+	};
+
+	snprintf(mgmt_uid, sizeof(mgmt_uid), "%u", launch->options.mgmt_uid);
+	env_init(&env);
+	return start(launch, &plan, pid, start_time, error);
+}
+
+int programs_start_vm(struct launch *launch, const char *id, uid_t uid, const json_t *config,
+		      const struct vm_limits *limits, pid_t *pid, uint64_t *start_time,
+		      struct launch_error *error)
+{
+	struct vm_files files = {.count = 0};
+	char why[256];
+	int dir, log_fd, err;
+
+	dir = dirs_open_vm(&launch->dirs, id, why, sizeof(why));
+	if (dir < 0)
+		return launch_refuse(error, RPC_HOST_FAILURE, NULL, "%s", why);
+	log_fd = dirs_open_log(dir, why, sizeof(why));
+	if (log_fd < 0) {
+		err = refuse_log(error, id, log_fd, why);
+		goto out_dir;
+	}
+	if (children_have_uid(launch, uid)) {
+		err = launch_refuse(error, RPC_REFUSED, "uid", "uid %u: another VM runs under it",
+				    uid);
+		goto out_log;
+	}
+	err = vm_files_open(launch, dir, id, config, &files, error);
+	if (!err)
+		err = start_vm(launch, uid, &files, log_fd, limits, pid, start_time, error);
+	vm_files_close(&files);
+out_log:
+	close(log_fd);
+out_dir:
+	close(dir);
+	return err;
+}

@@ -1,0 +1,208 @@
+#include "launch/spawn.h"
+
+#include <cap-ng.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* What went wrong in the child, told through a pipe that execve closes. */
+struct report {
+	int err;
+	char step[32];
+};
+
+static void child_failed(int report_fd, const char *step)
+{
+	struct report report = {.err = errno};
+
+	snprintf(report.step, sizeof(report.step), "%s", step);
+	if (write(report_fd, &report, sizeof(report)) < 0)
+		_exit(126);
+	_exit(127);
+}
+
+/*
+ * Puts fds[i] at 3 + i, the report pipe behind them, the program's file behind that, and closes
+ * all else. Sources are first moved out of the way of the targets.
+ */
+static int arrange_fds(const struct spawn_plan *plan, int *report_fd, int *program_fd)
+{
+	int first_free = SPAWN_FIRST_FD + (int)plan->fd_count + 2;
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	int moved[SPAWN_MAX_FDS + 2];
+
+	for (unsigned int i = 0; i < plan->fd_count; i++)
+		moved[i] = fcntl(plan->fds[i], F_DUPFD, first_free);
+	*report_fd = fcntl(*report_fd, F_DUPFD, first_free);
+	moved[plan->fd_count] = *report_fd;
+	moved[plan->fd_count + 1] = fcntl(*program_fd, F_DUPFD, first_free);
+	if (null < 0 || dup2(null, 0) < 0 || dup2(plan->log_fd, 1) < 0 ||
+	    dup2(plan->log_fd, 2) < 0)
+		return -1;
+	for (unsigned int i = 0; i < plan->fd_count + 2; i++) {
+		if (moved[i] < 0 || dup2(moved[i], SPAWN_FIRST_FD + (int)i) < 0)
+			return -1;
+	}
+	*report_fd = first_free - 2;
+	*program_fd = first_free - 1;
+	if (fcntl(*report_fd, F_SETFD, FD_CLOEXEC) < 0 ||
+	    fcntl(*program_fd, F_SETFD, FD_CLOEXEC) < 0)
+		return -1;
+	return (int)syscall(SYS_close_range, first_free, ~0U, 0);
+}
+
+static int limit(int resource, uint64_t value)
+{
+	const struct rlimit r = {.rlim_cur = value, .rlim_max = value};
+
+	return setrlimit((__rlimit_resource_t)resource, &r);
+}
+
+static int set_limits(const struct spawn_plan *plan)
+{
+	if (limit(RLIMIT_MEMLOCK, plan->memlock) < 0 || limit(RLIMIT_NOFILE, plan->nofile) < 0)
+		return -1;
+	/* A core would hold the guest's memory. */
+	return limit(RLIMIT_CORE, 0);
+}
+
+/* Changes to the uid with nothing left but plan->caps, also in the bounding set. */
+static int drop_privileges(const struct spawn_plan *plan)
+{
+	capng_clear(CAPNG_SELECT_ALL);
+	for (unsigned int cap = 0; cap < 64; cap++) {
+		if (plan->caps >> cap & 1 &&
+		    capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED |
+						    CAPNG_INHERITABLE | CAPNG_BOUNDING_SET,
+				 cap) < 0)
+			return -1;
+	}
+	if (capng_change_id((int)plan->uid, (int)plan->uid,
+			    CAPNG_DROP_SUPP_GRP | CAPNG_CLEAR_BOUNDING) < 0) {
+		errno = EPERM;
+		return -1;
+	}
+	for (unsigned int cap = 0; cap < 64; cap++) {
+		if (plan->caps >> cap & 1 &&
+		    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0) < 0)
+			return -1;
+	}
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+}
+
+static void reset_signals(void)
+{
+	sigset_t none;
+
+	sigemptyset(&none);
+	for (int sig = 1; sig < NSIG; sig++)
+		signal(sig, SIG_DFL); /* those that cannot be set stay as they are */
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/*
+ * The child. Order matters: what needs root first, the uid last. New namespaces belong between the
+ * limits and the uid; Landlock and seccomp, which need no_new_privs, right before execution.
+ */
+static void child(const struct spawn_plan *plan, int report_fd, int program_fd)
+{
+	reset_signals();
+	if (setsid() < 0)
+		child_failed(report_fd, "setsid");
+	if (arrange_fds(plan, &report_fd, &program_fd) < 0)
+		child_failed(report_fd, "descriptors");
+	if (chdir("/") < 0)
+		child_failed(report_fd, "chdir");
+	umask(077);
+	if (set_limits(plan) < 0)
+		child_failed(report_fd, "limits");
+	if (drop_privileges(plan) < 0)
+		child_failed(report_fd, "uid and capabilities");
+	/* The very file that was opened as root: it need not be reachable for this uid. */
+	syscall(SYS_execveat, program_fd, "", plan->argv, plan->env, AT_EMPTY_PATH);
+	child_failed(report_fd, "execution");
+}
+
+/* Waits until the child has executed or reported. */
+static int await(int report_fd, pid_t pid, const char *program, char *why, size_t why_size)
+{
+	struct report report;
+	ssize_t n;
+
+	do {
+		n = read(report_fd, &report, sizeof(report));
+	} while (n < 0 && errno == EINTR);
+	if (n == 0)
+		return 0;
+	waitpid(pid, NULL, 0);
+	if (n != sizeof(report)) {
+		snprintf(why, why_size, "starting %s: its report was lost", program);
+		return -EIO;
+	}
+	report.step[sizeof(report.step) - 1] = '\0';
+	snprintf(why, why_size, "starting %s: %s: %s", program, report.step,
+		 strerror(report.err));
+	return -(report.err ? report.err : EIO);
+}
+
+/* dir/vmm where it is installed, dir/vmm/vmm in a build directory. */
+static int open_program(const struct spawn_plan *plan, char *why, size_t why_size)
+{
+	char path[4096];
+	struct stat st;
+	int fd, err;
+
+	for (unsigned int i = 0; i < 2; i++) {
+		snprintf(path, sizeof(path), "%s/%s%s%s", plan->dir, plan->program, i ? "/" : "",
+			 i ? plan->program : "");
+		fd = open(path, O_PATH | O_CLOEXEC);
+		err = fd < 0 ? errno : EACCES;
+		if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
+			return fd;
+		if (fd >= 0)
+			close(fd);
+	}
+	snprintf(why, why_size, "%s/%s: %s", plan->dir, plan->program, strerror(err));
+	return -err;
+}
+
+int spawn_process(const struct spawn_plan *plan, pid_t *pid, char *why, size_t why_size)
+{
+	int program, err;
+	int report[2];
+
+	if (plan->fd_count > SPAWN_MAX_FDS) {
+		snprintf(why, why_size, "%u descriptors for %s, at most %d", plan->fd_count,
+			 plan->program, SPAWN_MAX_FDS);
+		return -EINVAL;
+	}
+	program = open_program(plan, why, why_size);
+	if (program < 0)
+		return program;
+	if (pipe2(report, O_CLOEXEC) < 0) {
+		err = -errno;
+		snprintf(why, why_size, "pipe: %s", strerror(-err));
+		close(program);
+		return err;
+	}
+	*pid = fork();
+	if (*pid == 0)
+		child(plan, report[1], program);
+	err = *pid < 0 ? -errno : 0;
+	close(program);
+	close(report[1]);
+	if (err)
+		snprintf(why, why_size, "fork: %s", strerror(-err));
+	else
+		err = await(report[0], *pid, plan->program, why, why_size);
+	close(report[0]);
+	return err;
+}

@@ -1,0 +1,32 @@
+/*
+ * Starting a program with the least it needs: its own uid, no capabilities but those named, no
+ * descriptors but those named, limits, a session of its own.
+ */
+#ifndef LAUNCH_SPAWN_H
+#define LAUNCH_SPAWN_H
+
+#include <sys/types.h>
+
+#include "core/bits.h"
+
+#define SPAWN_FIRST_FD 3 /* fds[i] becomes descriptor 3 + i */
+#define SPAWN_MAX_FDS  96
+
+struct spawn_plan {
+	const char *dir, *program; /* dir/program, or dir/program/program in a build */
+	const char *const *argv;   /* end with NULL */
+	const char *const *env;
+	uid_t uid; /* and gid; no supplementary groups */
+	const int *fds; /* the child's copies; stay the caller's */
+	unsigned int fd_count;
+	int log_fd;	  /* standard output and error */
+	uint64_t memlock; /* bytes */
+	uint64_t nofile;  /* descriptors */
+	uint64_t caps;	  /* bit n: CAP_* n is kept, ambient */
+};
+
+/* The process has been executed when this returns 0; else -errno with a line in `why`. */
+must_check int spawn_process(const struct spawn_plan *plan, pid_t *pid, char *why,
+			     size_t why_size);
+
+#endif

@@ -1,0 +1,205 @@
+#include "launch/vm_files.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "launch/devices.h"
+
+/* One opening of a configuration. */
+struct opening {
+	const struct launch *launch;
+	struct vm_files *files;
+	struct launch_error *error;
+	int dir;
+	json_t *config; /* our copy */
+};
+
+/* Takes fd over and names it in object[key]. */
+static int put_fd(struct opening *o, json_t *object, const char *key, int fd)
+{
+	struct vm_files *files = o->files;
+
+	if (fd < 0)
+		return fd;
+	if (files->count == SPAWN_MAX_FDS) {
+		close(fd);
+		return launch_refuse(o->error, RPC_INVALID_PARAMS, key,
+				     "more than %d files in a configuration", SPAWN_MAX_FDS - 1);
+	}
+	files->fds[files->count] = fd;
+	if (json_object_set_new(object, key,
+				json_sprintf("fd:%u", SPAWN_FIRST_FD + files->count++)) < 0)
+		return launch_refuse(o->error, RPC_HOST_FAILURE, NULL, "out of memory");
+	return 0;
+}
+
+/* object[key], if it is there, is a path: opens it. */
+static int open_member(struct opening *o, json_t *object, const char *key, enum image_use use,
+		       const char *field)
+{
+	const json_t *member = json_object_get(object, key);
+
+	if (!member)
+		return 0; /* whether it may be missing is the vmm's to say */
+	if (!json_is_string(member))
+		return launch_refuse(o->error, RPC_INVALID_PARAMS, field, "a path is needed");
+	return put_fd(o, object, key,
+		      devices_open_image(&o->launch->options, json_string_value(member), use, field,
+					 o->error));
+}
+
+static int open_boot(struct opening *o)
+{
+	json_t *boot = json_object_get(o->config, "boot");
+	json_t *module;
+	size_t i;
+	int err;
+
+	err = open_member(o, boot, "kernel", IMAGE_BOOT, "boot.kernel");
+	if (!err)
+		err = open_member(o, boot, "initrd", IMAGE_BOOT, "boot.initrd");
+	json_array_foreach(json_object_get(boot, "modules"), i, module) {
+		char field[64];
+
+		snprintf(field, sizeof(field), "boot.modules.%zu.file", i);
+		if (!err)
+			err = open_member(o, module, "file", IMAGE_BOOT, field);
+	}
+	return err;
+}
+
+static int open_disks(struct opening *o)
+{
+	json_t *disk;
+	size_t i;
+
+	json_array_foreach(json_object_get(o->config, "disks"), i, disk) {
+		bool read_only = json_is_true(json_object_get(disk, "read_only"));
+		char field[64];
+		int err;
+
+		snprintf(field, sizeof(field), "disks.%zu.file", i);
+		err = open_member(o, disk, "file", read_only ? IMAGE_READ_ONLY : IMAGE_WRITE, field);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+/* A NIC's socket is reached by the vmm itself, with its own rights; numbers are ours to give. */
+static int check_nics(struct opening *o)
+{
+	const json_t *nic;
+	size_t i;
+
+	json_array_foreach(json_object_get(o->config, "nics"), i, nic) {
+		const char *socket = json_string_value(json_object_get(nic, "socket"));
+		char field[64];
+
+		snprintf(field, sizeof(field), "nics.%zu.socket", i);
+		if (socket && socket[0] != '/')
+			return launch_refuse(o->error, RPC_INVALID_PARAMS, field,
+					     "%s: an absolute path is needed", socket);
+	}
+	return 0;
+}
+
+static int listen_as(struct opening *o, json_t *object, const char *key, const char *name)
+{
+	struct launch_error *e = o->error;
+	char why[256];
+	int fd = dirs_listen(&o->launch->dirs, o->dir, name, why, sizeof(why));
+
+	if (fd < 0)
+		return launch_refuse(e, RPC_HOST_FAILURE, NULL, "%s", why);
+	return put_fd(o, object, key, fd);
+}
+
+/* "socket", which is also what a VM without a word about it gets, is bound here. */
+static int open_console(struct opening *o)
+{
+	json_t *console = json_object_get(o->config, "console");
+	const char *type = json_string_value(json_object_get(console, "type"));
+
+	if (type && strcmp(type, "socket"))
+		return 0;
+	if (!console) {
+		console = json_pack("{s:s}", "type", "socket");
+		if (json_object_set_new(o->config, "console", console) < 0)
+			return launch_refuse(o->error, RPC_HOST_FAILURE, NULL, "out of memory");
+	}
+	return listen_as(o, console, "file", "console.sock");
+}
+
+static int open_record(struct opening *o)
+{
+	char why[256];
+	int fd = dirs_create_file(&o->launch->dirs, o->dir, "exit.json", why, sizeof(why));
+
+	if (fd < 0)
+		return launch_refuse(o->error, RPC_HOST_FAILURE, NULL, "%s", why);
+	return put_fd(o, o->config, "exit_record", fd);
+}
+
+static int write_config(struct opening *o)
+{
+	const int seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
+	char *text = json_dumps(o->config, JSON_COMPACT);
+	size_t len = text ? strlen(text) : 0;
+	int fd = o->files->fds[0];
+	bool ok = text && write(fd, text, len) == (ssize_t)len && lseek(fd, 0, SEEK_SET) == 0 &&
+		  fcntl(fd, F_ADD_SEALS, seals) == 0;
+
+	free(text);
+	return ok ? 0 : launch_refuse(o->error, RPC_HOST_FAILURE, NULL, "configuration: %s",
+				      strerror(errno));
+}
+
+int vm_files_open(const struct launch *launch, int dir, const char *id, const json_t *config,
+		  struct vm_files *files, struct launch_error *error)
+{
+	struct opening o = {
+		.launch = launch,
+		.files = files,
+		.error = error,
+		.dir = dir,
+		.config = json_deep_copy(config),
+	};
+	int err;
+
+	if (!o.config || json_object_set_new(o.config, "id", json_string(id)) < 0) {
+		json_decref(o.config);
+		return launch_refuse(error, RPC_HOST_FAILURE, NULL, "out of memory");
+	}
+	files->fds[0] = memfd_create("vm-config", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	files->count = files->fds[0] >= 0;
+	err = files->count ? open_boot(&o) :
+			     launch_refuse(error, RPC_HOST_FAILURE, NULL, "memfd: %s",
+					   strerror(errno));
+	if (!err)
+		err = open_disks(&o);
+	if (!err)
+		err = check_nics(&o);
+	if (!err)
+		err = put_fd(&o, o.config, "kvm", devices_open_kvm(error));
+	if (!err)
+		err = listen_as(&o, o.config, "control", "control.sock");
+	if (!err)
+		err = open_console(&o);
+	if (!err)
+		err = open_record(&o);
+	if (!err)
+		err = write_config(&o);
+	json_decref(o.config);
+	return err;
+}
+
+void vm_files_close(struct vm_files *files)
+{
+	while (files->count)
+		close(files->fds[--files->count]);
+}
