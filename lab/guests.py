@@ -24,7 +24,7 @@ import kernels
 
 SUITE = "bookworm"
 PACKAGES = ["systemd-sysv", "udev", "dbus", "kmod", "iproute2", "iputils-ping", "iperf3", "ethtool",
-            "initramfs-tools", "lz4", "pciutils", "e2fsprogs"]
+            "netcat-openbsd", "initramfs-tools", "lz4", "pciutils", "e2fsprogs"]
 BUSYBOX_MODULES = ["virtio_pci", "virtio_net", "virtio_blk", "virtio_console", "ext4", "af_packet"]
 # Nothing to do for them in a virtual machine that lives for a minute.
 MASKED = ["apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer",
