@@ -13,6 +13,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "core/log.h"
+
 /* What went wrong in the child, told through a pipe that execve closes. */
 struct report {
 	int err;
@@ -59,19 +61,28 @@ static int arrange_fds(const struct spawn_plan *plan, int *report_fd, int *progr
 	return (int)syscall(SYS_close_range, first_free, ~0U, 0);
 }
 
-static int limit(int resource, uint64_t value)
+/* Where root lacks CAP_SYS_RESOURCE (containers), our own hard limit is as much as there is. */
+static int limit(__rlimit_resource_t resource, const char *name, uint64_t value)
 {
-	const struct rlimit r = {.rlim_cur = value, .rlim_max = value};
+	struct rlimit r = {.rlim_cur = value, .rlim_max = value};
 
-	return setrlimit((__rlimit_resource_t)resource, &r);
+	if (setrlimit(resource, &r) == 0)
+		return 0;
+	if (errno != EPERM || getrlimit(resource, &r) < 0)
+		return -1;
+	log_warn("limit of %s: %llu wanted, %llu is all there is (no CAP_SYS_RESOURCE)", name,
+		 (unsigned long long)value, (unsigned long long)r.rlim_max);
+	r.rlim_cur = r.rlim_max;
+	return setrlimit(resource, &r);
 }
 
 static int set_limits(const struct spawn_plan *plan)
 {
-	if (limit(RLIMIT_MEMLOCK, plan->memlock) < 0 || limit(RLIMIT_NOFILE, plan->nofile) < 0)
+	if (limit(RLIMIT_MEMLOCK, "locked memory", plan->memlock) < 0 ||
+	    limit(RLIMIT_NOFILE, "descriptors", plan->nofile) < 0)
 		return -1;
 	/* A core would hold the guest's memory. */
-	return limit(RLIMIT_CORE, 0);
+	return limit(RLIMIT_CORE, "cores", 0);
 }
 
 /* Changes to the uid with nothing left but plan->caps, also in the bounding set. */

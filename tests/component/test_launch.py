@@ -1,0 +1,482 @@
+"""vmm-launch with real processes: what the programs it starts are given, and what it refuses.
+
+A probe stands for vmm and vswitch. Needs root; needs /dev/kvm only to be opened.
+"""
+
+import fcntl
+import json
+import os
+import pathlib
+import resource
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import time
+
+import pytest
+
+BUILD = pathlib.Path(os.environ["BUILD_DIR"])
+MGMT, SWITCH, VM = 60999, 60998, 61007
+INVALID, EXISTS, REFUSED, NOT_FOUND, BUSY = -32602, -32002, -32003, -32001, -32005
+DEADLINE = 20  # seconds until a test gives up on something that must happen
+
+
+class Failure(Exception):
+    """An error answer."""
+
+    def __init__(self, error):
+        super().__init__(error["message"])
+        self.code = error["code"]
+        self.field = (error.get("data") or {}).get("field")
+
+
+class Launch:
+    """A vmm-launch and its client's end of the socketpair."""
+
+    def __init__(self, tmp, *options):
+        self.run = tmp / "run"
+        self.images = tmp / "images"
+        self.bin = tmp / "bin"
+        for directory in (self.images, self.bin):
+            directory.mkdir(exist_ok=True)
+        for program in ("vmm", "vswitch"):
+            shutil.copy(BUILD / "tests/component/launch_probe", self.bin / program)
+        self.options = options
+        self.started = []
+        self.next_id = 0
+        self.notes = []
+        self.start()
+
+    def start(self):
+        """(Re)start the program itself."""
+        ours, theirs = socket.socketpair()
+        command = [BUILD / "launch/vmm-launch", "--run-dir", self.run, "--bin-dir", self.bin,
+                   "--image-dir", self.images, *self.options]
+        # Descriptor 3 must be the socket; ours could be any number.
+        self.process = subprocess.Popen(
+            ["/bin/bash", "-c", f'exec "$@" 3<&{theirs.fileno()} {theirs.fileno()}<&-', "sh", *command],
+            pass_fds=[theirs.fileno()], stderr=subprocess.DEVNULL)
+        theirs.close()
+        ours.settimeout(DEADLINE)
+        self.stream = ours.makefile("rwb")
+        self.socket = ours
+
+    def stop(self):
+        """Close its socket, as a dying vmm-mgmt does."""
+        self.stream.close()
+        self.socket.close()
+        return self.process.wait(DEADLINE)
+
+    def message(self):
+        """The next line from it."""
+        line = self.stream.readline()
+        assert line, "vmm-launch closed the connection"
+        return json.loads(line)
+
+    def call(self, method, **params):
+        """One request; its result, or Failure."""
+        self.next_id += 1
+        request = {"jsonrpc": "2.0", "id": self.next_id, "method": method, "params": params}
+        self.stream.write(json.dumps(request).encode() + b"\n")
+        self.stream.flush()
+        while "id" not in (answer := self.message()):
+            self.notes.append(answer)
+        if "error" in answer:
+            raise Failure(answer["error"])
+        if method.endswith(".spawn"):
+            self.started.append(answer["result"]["pid"])
+        return answer["result"]
+
+    def exited(self, pid):
+        """The notification that this process ended."""
+        while True:
+            for note in self.notes:
+                if note["method"] == "process.exited" and note["params"]["pid"] == pid:
+                    return note["params"]
+            self.notes.append(self.message())
+
+    def image(self, name, size=512):
+        """Make a file beneath the image directory."""
+        path = self.images / name
+        path.write_bytes(b"\0" * size)
+        return str(path)
+
+    def config(self, **more):
+        """The least a VM needs."""
+        return {"memory": {"size_mib": 64}, "boot": {"kernel": self.image("kernel")}, **more}
+
+    def spawn(self, name="g1", uid=VM, **more):
+        """vm.spawn with a good configuration."""
+        return self.call("vm.spawn", id=name, uid=uid, config=self.config(**more))
+
+    def log(self, where, until="ready"):
+        """A program's standard error, when it has said `until`."""
+        path = self.run / where / "log"
+        end = time.monotonic() + DEADLINE
+        while until not in (text := path.read_text()):
+            assert time.monotonic() < end, text
+            time.sleep(0.01)
+        return text
+
+
+@pytest.fixture(name="launch")
+def fixture_launch(tmp_path):
+    """A running vmm-launch; whatever it started is gone afterwards."""
+    os.chmod(tmp_path, 0o755)
+    launch = Launch(tmp_path)
+    yield launch
+    if launch.process.poll() is None:
+        launch.stop()
+    for pid in launch.started:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+
+def status(pid):
+    """/proc/PID/status as a dict."""
+    text = pathlib.Path(f"/proc/{pid}/status").read_text()
+    return dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
+
+
+def owner_and_mode(path):
+    """(uid, gid, mode) of a path itself."""
+    info = os.lstat(path)
+    return info.st_uid, info.st_gid, stat.S_IMODE(info.st_mode)
+
+
+def raised(kind, wanted):
+    """What a limit can be set to: all that is wanted, if root may raise limits here."""
+    hard = resource.getrlimit(kind)[1]
+    may = int(status("self")["CapEff"], 16) >> 24 & 1 or hard == resource.RLIM_INFINITY
+    return wanted if may else min(wanted, hard)
+
+
+def refused(code, field=None):
+    """Expect an error answer."""
+    context = pytest.raises(Failure)
+
+    class Check:
+        """Checks the code and the field as well."""
+
+        def __enter__(self):
+            self.info = context.__enter__()
+
+        def __exit__(self, *args):
+            handled = context.__exit__(*args)
+            assert (self.info.value.code, self.info.value.field) == (code, field), self.info.value
+            return handled
+    return Check()
+
+
+def test_vmm_has_nothing_but_its_own(launch):
+    disk = launch.image("disk")
+    result = launch.spawn(disks=[{"id": "d", "mode": "virtio-blk", "file": disk}])
+    pid = result["pid"]
+    launch.log("vms/g1")
+    said = status(pid)
+    assert said["Uid"].split() == [str(VM)] * 4
+    assert said["Gid"].split() == [str(VM)] * 4
+    assert said["Groups"].split() == []
+    for kind in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+        assert int(said[kind], 16) == 0, kind
+    assert said["NoNewPrivs"] == "1"
+    assert int(said["SigBlk"], 16) == 0 and int(said["SigIgn"], 16) == 0
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    assert int(fields[3]) == pid  # a session of its own
+    assert int(fields[19]) == result["start_time"]
+    assert os.readlink(f"/proc/{pid}/cwd") == "/"
+
+
+def test_vmm_gets_just_its_descriptors(launch):
+    disk = launch.image("disk")
+    pid = launch.spawn(disks=[{"id": "d", "file": disk}])["pid"]
+    text = launch.log("vms/g1")
+    config = json.loads(next(l for l in text.splitlines() if l.startswith("config "))[7:])
+    links = {int(n): os.readlink(f"/proc/{pid}/fd/{n}") for n in os.listdir(f"/proc/{pid}/fd")}
+
+    def named(value):
+        assert value.startswith("fd:")
+        return links.pop(int(value[3:]))
+    assert links.pop(0) == "/dev/null"
+    assert links.pop(1) == links.pop(2) == str(launch.run / "vms/g1/log")
+    assert links.pop(3).startswith("/memfd:vm-config")
+    assert named(config["boot"]["kernel"]) == str(launch.images / "kernel")
+    assert named(config["disks"][0]["file"]) == disk
+    assert named(config["kvm"]) == "/dev/kvm"
+    assert named(config["exit_record"]) == str(launch.run / "vms/g1/exit.json")
+    assert named(config["control"]).startswith("socket:")
+    assert named(config["console"]["file"]).startswith("socket:")
+    assert config["console"]["type"] == "socket" and config["id"] == "g1"
+    assert not links
+
+
+def test_vmm_arguments_environment_and_limits(launch):
+    pid = launch.spawn()["pid"]
+    lines = launch.log("vms/g1").splitlines()
+    assert [l[4:] for l in lines if l.startswith("arg ")] == [
+        "vmm", "--config", "fd:3", "--control-uid", str(MGMT), "--log-level", "info"]
+    names = {l[4:].split("=")[0] for l in lines if l.startswith("env ")}
+    assert names <= {"PATH", "ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS"}
+    limits = pathlib.Path(f"/proc/{pid}/limits").read_text()
+    assert limits.split("Max locked memory")[1].split()[0] == str(raised(resource.RLIMIT_MEMLOCK, (64 + 64) << 20))
+    assert limits.split("Max core file size")[1].split()[0] == "0"
+    assert limits.split("Max open files")[1].split()[0] == "1024"
+
+
+def test_limits_by_request(launch):
+    pid = launch.call("vm.spawn", id="g1", uid=VM, config=launch.config(),
+                      limits={"memlock_mib": 3, "nofile": 100})["pid"]
+    limits = pathlib.Path(f"/proc/{pid}/limits").read_text()
+    assert limits.split("Max locked memory")[1].split()[0] == str(3 << 20)
+    assert limits.split("Max open files")[1].split()[0] == "100"
+    with refused(INVALID, "nofile"):
+        launch.call("vm.spawn", id="g2", uid=VM + 1, config=launch.config(), limits={"nofile": 1})
+
+
+def test_directories_and_sockets(launch):
+    launch.spawn()
+    launch.call("switch.spawn")
+    launch.call("port.prepare", id="g1.net0", gid=VM)
+    run = launch.run
+    assert owner_and_mode(run) == (0, 0, 0o755)
+    assert owner_and_mode(run / "vms/g1") == (0, MGMT, 0o750)
+    assert owner_and_mode(run / "vms/g1/exit.json") == (0, MGMT, 0o640)
+    assert owner_and_mode(run / "vms/g1/log") == (0, MGMT, 0o640)
+    for name in ("vms/g1/control.sock", "vms/g1/console.sock", "vswitch/control.sock"):
+        assert owner_and_mode(run / name) == (MGMT, MGMT, 0o600)
+        assert stat.S_ISSOCK(os.lstat(run / name).st_mode)
+    assert owner_and_mode(run / "vswitch/run") == (SWITCH, SWITCH, 0o700)
+    assert owner_and_mode(run / "ports/g1.net0") == (SWITCH, VM, 0o2750)
+
+
+def test_switch(launch):
+    pid = launch.call("switch.spawn")["pid"]
+    text = launch.log("vswitch")
+    said = status(pid)
+    assert said["Uid"].split() == [str(SWITCH)] * 4
+    assert int(said["CapEff"], 16) == int(said["CapBnd"], 16) == 0
+    assert "arg --control\narg fd:3\n" in text
+    assert f"env XDG_RUNTIME_DIR={launch.run}/vswitch/run" in text
+    assert sorted(os.listdir(f"/proc/{pid}/fd")) == ["0", "1", "2", "3"]
+    with refused(EXISTS):
+        launch.call("switch.spawn")
+
+
+def test_switch_options_come_from_the_operator(tmp_path):
+    os.chmod(tmp_path, 0o755)
+    launch = Launch(tmp_path, "--switch-args", "--lcores 1 -- --no-huge", "--switch-caps", "net_raw,net_admin")
+    try:
+        pid = launch.call("switch.spawn")["pid"]
+        assert "arg --lcores\narg 1\narg --\narg --no-huge\n" in launch.log("vswitch")
+        said = status(pid)
+        for kind in ("CapPrm", "CapEff", "CapAmb", "CapInh"):
+            assert int(said[kind], 16) == 1 << 12 | 1 << 13, kind
+        assert int(said["CapBnd"], 16) == 0  # and it can gain no other
+        with refused(INVALID, "args"):
+            launch.call("switch.spawn", args=["-d", "evil.so"])
+        launch.call("process.kill", pid=pid, start_time=starttime(pid), signal=9)
+        assert launch.exited(pid)["signal"] == 9
+    finally:
+        launch.stop()
+
+
+def starttime(pid):
+    """Field 22 of its stat."""
+    return int(pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19])
+
+
+def test_exit_is_told(launch):
+    first = launch.spawn("exit-7")
+    assert launch.exited(first["pid"]) == {**first, "status": 7}
+    second = launch.spawn("g2")
+    launch.call("process.kill", **second, signal=15)
+    assert launch.exited(second["pid"]) == {**second, "signal": 15}
+    assert not os.path.exists(f"/proc/{second['pid']}")
+
+
+def test_kill_is_for_the_right_process(launch):
+    vm = launch.spawn()
+    with refused(NOT_FOUND, "start_time"):
+        launch.call("process.kill", pid=vm["pid"], start_time=vm["start_time"] + 1, signal=9)
+    with refused(REFUSED, "pid"):  # ours, and not the client's to kill
+        launch.call("process.kill", pid=os.getpid(), start_time=starttime(os.getpid()), signal=9)
+    with refused(INVALID, "signal"):
+        launch.call("process.kill", **vm, signal=11)
+    with refused(INVALID, "pid"):
+        launch.call("process.kill", pid=-1, start_time=1, signal=9)
+    launch.call("process.kill", **vm, signal=9)
+    launch.exited(vm["pid"])
+    with refused(NOT_FOUND, "pid"):
+        launch.call("process.kill", **vm, signal=9)
+
+
+def test_processes_outlive_launch_and_are_found_again(launch):
+    vm = launch.spawn()
+    switch = launch.call("switch.spawn")
+    assert launch.stop() == 0
+    assert status(vm["pid"])["Uid"].split()[0] == str(VM)
+    launch.start()
+    with refused(EXISTS):
+        launch.spawn()
+    with refused(EXISTS):
+        launch.call("switch.spawn")
+    with refused(BUSY, "id"):
+        launch.call("vm.release", id="g1")
+    launch.call("process.kill", **vm, signal=9)
+    launch.call("process.kill", **switch, signal=9)
+    end = time.monotonic() + DEADLINE
+    while os.path.exists(f"/proc/{vm['pid']}") and status(vm["pid"])["State"][0] != "Z":
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    again = launch.spawn()  # over the directory and the sockets of its predecessor
+    assert again["pid"] != vm["pid"]
+
+
+def test_one_uid_one_vm(launch):
+    launch.spawn("g1")
+    with refused(REFUSED, "uid"):
+        launch.spawn("g2")
+
+
+def test_release(launch):
+    vm = launch.spawn()
+    with refused(BUSY, "id"):
+        launch.call("vm.release", id="g1")
+    launch.call("process.kill", **vm, signal=9)
+    launch.exited(vm["pid"])
+    launch.call("vm.release", id="g1")
+    assert not (launch.run / "vms/g1").exists()
+    with refused(NOT_FOUND, "id"):
+        launch.call("vm.release", id="g1")
+    launch.call("port.prepare", id="p", gid=VM)
+    victim = launch.images / "victim"
+    victim.write_text("kept")
+    os.symlink(victim, launch.run / "ports/p/sock")
+    launch.call("port.release", id="p")
+    assert not (launch.run / "ports/p").exists() and victim.read_text() == "kept"
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../x", "A", "a b", "x" * 33, "a\n", "é", 7, None])
+def test_refused_ids(launch, name):
+    with refused(INVALID, "id"):
+        launch.call("vm.spawn", id=name, uid=VM, config=launch.config())
+    with refused(INVALID, "id"):
+        launch.call("vm.release", id=name)
+    if name not in ("x" * 33,):
+        with refused(INVALID, "id"):
+            launch.call("port.prepare", id=name, gid=VM)
+
+
+@pytest.mark.parametrize("uid", [0, 1000, SWITCH, MGMT, 60000, 65000, -1, 61000.5, "61000", 2 ** 40])
+def test_refused_uids(launch, uid):
+    with refused(INVALID, "uid"):
+        launch.call("vm.spawn", id="g1", uid=uid, config=launch.config())
+    with refused(INVALID, "gid"):
+        launch.call("port.prepare", id="p", gid=uid)
+
+
+def test_refused_files(launch):
+    inside = launch.image("good")
+    os.symlink("/etc/passwd", launch.images / "link-out")
+    os.symlink(inside, launch.images / "link-in")
+    os.mkfifo(launch.images / "fifo")
+    os.mkdir(launch.images / "dir")
+    os.mknod(launch.images / "char", 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+    bad = ["/etc/passwd", "relative", "fd:0", "", str(launch.images), str(launch.images) + "-other/x",
+           str(launch.images / "../../../../../../../../etc/passwd"), "/proc/self/fd/3", 7]
+    bad += [str(launch.images / name) for name in ("link-out", "link-in", "fifo", "dir", "char", "absent")]
+    for path in bad:
+        with refused(INVALID, "boot.kernel"):
+            launch.spawn(boot={"kernel": path})
+        with refused(INVALID, "boot.initrd"):
+            launch.spawn(boot={"kernel": inside, "initrd": path})
+        with refused(INVALID, "boot.modules.1.file"):
+            launch.spawn(boot={"kernel": inside, "modules": [{"file": inside}, {"file": path}]})
+        with refused(INVALID, "disks.0.file"):
+            launch.spawn(disks=[{"id": "d", "file": path}])
+    with refused(INVALID, "nics.0.socket"):
+        launch.spawn(nics=[{"id": "n", "socket": "fd:3"}])
+    assert launch.spawn()["pid"]  # nothing of all that is left behind
+
+
+def test_a_written_disk_belongs_to_one_vm(launch):
+    disk = launch.image("disk")
+    writer = launch.spawn("w", uid=VM, disks=[{"id": "d", "file": disk}])
+    for read_only in (False, True):
+        with refused(REFUSED, "disks.0.file"):
+            launch.spawn("x", uid=VM + 1, disks=[{"id": "d", "file": disk, "read_only": read_only}])
+    launch.call("process.kill", **writer, signal=9)
+    launch.exited(writer["pid"])
+    for number in (1, 2):
+        launch.spawn(f"r{number}", uid=VM + number, disks=[{"id": "d", "file": disk, "read_only": True}])
+    with refused(REFUSED, "disks.0.file"):
+        launch.spawn("w", uid=VM, disks=[{"id": "d", "file": disk}])
+    with open(disk, "rb") as f, pytest.raises(OSError):  # others see it, too
+        fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_read_only_disk_cannot_be_written(launch):
+    disk = launch.image("disk")
+    pid = launch.spawn(disks=[{"id": "d", "file": disk, "read_only": True}])["pid"]
+    flags = {}
+    for number in os.listdir(f"/proc/{pid}/fd"):
+        info = pathlib.Path(f"/proc/{pid}/fdinfo/{number}").read_text()
+        flags[os.readlink(f"/proc/{pid}/fd/{number}")] = int(info.split("flags:")[1].split()[0], 8)
+    assert flags[disk] & os.O_ACCMODE == os.O_RDONLY
+    assert flags[str(launch.images / "kernel")] & os.O_ACCMODE == os.O_RDONLY
+
+
+def test_bad_requests(launch):
+    with refused(INVALID, "colour"):
+        launch.call("vm.spawn", id="g1", uid=VM, config=launch.config(), colour="red")
+    with refused(INVALID, "config"):
+        launch.call("vm.spawn", id="g1", uid=VM, config=[])
+    with refused(-32601):
+        launch.call("vm.explode")
+    launch.spawn(boot=7, disks="none", nics={}, memory=None)  # nonsense is the vmm's to refuse
+
+
+def test_program_missing(launch):
+    (launch.bin / "vmm").unlink()
+    with refused(-32004):
+        launch.spawn()
+    (launch.bin / "vmm").write_text("not a program")
+    with refused(-32004):
+        launch.spawn()
+
+
+def run_plainly(*args, **kwargs):
+    """vmm-launch without a client."""
+    return subprocess.run([BUILD / "launch/vmm-launch", *args], capture_output=True, text=True,
+                          timeout=DEADLINE, check=False, stdin=subprocess.DEVNULL, **kwargs)
+
+
+def test_command_line(tmp_path):
+    shown = run_plainly("--help")
+    assert shown.returncode == 0
+    for option in ("--run-dir", "--bin-dir", "--mgmt-uid", "--image-dir", "--switch-args",
+                   "--switch-caps", "--log-level"):
+        assert option in shown.stdout
+    for bad in (["--mgmt-uid", "0"], ["--mgmt-uid", "61000"], ["--mgmt-uid", "x"], ["--image-dir", "x"],
+                ["--switch-caps", "sys_admin"], ["--run-dir", "x"], ["--log-level", "x"], ["x"], ["--x"]):
+        said = run_plainly(*bad)
+        assert said.returncode == 2 and said.stderr.count("\n") == 1, said.stderr
+    said = run_plainly("--run-dir", str(tmp_path / "run"))
+    assert said.returncode == 2 and "started by vmm-mgmt" in said.stderr
+
+
+def test_run_directory_of_another(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    os.chown(run, MGMT, MGMT)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        said = subprocess.run(
+            ["/bin/bash", "-c", f'exec "$@" 3<&{theirs.fileno()}', "sh", BUILD / "launch/vmm-launch",
+             "--run-dir", run], pass_fds=[theirs.fileno()], capture_output=True, text=True,
+            timeout=DEADLINE, check=False)
+    assert said.returncode == 1 and "must be root's" in said.stderr
