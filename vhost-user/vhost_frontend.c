@@ -73,6 +73,7 @@ int vhost_frontend_create(const struct vhost_frontend_config *config, struct vho
 	fe->ops = config->ops;
 	fe->opaque = config->opaque;
 	fe->config_size = MIN(config->config_size, VHOST_FRONTEND_CONFIG_MAX);
+	fe->timeout_ms = config->timeout_ms ? config->timeout_ms : VHOST_FRONTEND_TIMEOUT_MS;
 	fe->fd = fe->listen_fd = -1;
 	fe->backoff_ms = VHOST_FRONTEND_BACKOFF_MIN_MS;
 	snprintf(fe->reason, sizeof(fe->reason), "no peer yet");

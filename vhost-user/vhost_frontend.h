@@ -10,7 +10,7 @@
  *	vhost_frontend_stop       GET_VRING_BASE of each ring, then ops->stopped
  *
  * io thread only, and never blocks: one request waits for its answer at a time, for at most
- * VHOST_FRONTEND_TIMEOUT_MS; then the peer is dropped, with the reason. A peer that is gone counts
+ * timeout_ms; then the peer is dropped, with the reason. A peer that is gone counts
  * as stopped. The peer is not trusted: the codec checks each answer, and nothing it says can
  * lead to more than the end of its session.
  *
@@ -44,6 +44,7 @@ struct vhost_frontend_config {
 	const char *path;	     /* connect there (copied); or NULL and: */
 	int listen_fd;		     /* accept one peer at a time; taken over */
 	unsigned int config_size;    /* of the peer's device configuration to read; 0: none */
+	unsigned int timeout_ms;     /* 0: VHOST_FRONTEND_TIMEOUT_MS */
 	const struct vhost_frontend_ops *ops;
 	void *opaque;
 };

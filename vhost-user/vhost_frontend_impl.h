@@ -44,6 +44,7 @@ struct vhost_frontend {
 	char path[108]; /* sun_path; "" when listening */
 	int listen_fd;
 	unsigned int config_size;
+	unsigned int timeout_ms;
 	const struct vhost_frontend_ops *ops;
 	void *opaque;
 

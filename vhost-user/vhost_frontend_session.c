@@ -90,7 +90,7 @@ void frontend_drop_timeout(struct vhost_frontend *fe)
 {
 	fe->counters.timeouts++;
 	frontend_set_reason(fe, "the peer has not %s within %u ms", fe->awaited ? "answered" : "read",
-		   VHOST_FRONTEND_TIMEOUT_MS);
+		   fe->timeout_ms);
 	frontend_drop(fe);
 }
 
@@ -113,7 +113,7 @@ static bool flush(struct vhost_frontend *fe)
 	}
 	set_events(fe);
 	if (fe->awaited || err)
-		frontend_arm(fe, fe->timer, VHOST_FRONTEND_TIMEOUT_MS);
+		frontend_arm(fe, fe->timer, fe->timeout_ms);
 	else
 		loop_timer_disarm(fe->timer);
 	return true;
