@@ -29,11 +29,6 @@ struct rsdp {
 
 _Static_assert(sizeof(struct rsdp) == 36, "RSDP");
 
-unsigned int acpi_pirq_of(unsigned int slot, unsigned int pin)
-{
-	return (slot + pin) & 7;
-}
-
 static uint8_t checksum(const uint8_t *p, size_t len)
 {
 	uint8_t sum = 0;

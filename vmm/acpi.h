@@ -30,12 +30,6 @@
 #define ACPI_ECAM_BASE	 0xb0000000u
 #define ACPI_ECAM_BUSES	 256u
 
-/*
- * The board's wiring: the PIRQ (0 = A ... 7 = H) to which a pin (0 = INTA) of a slot on bus 0
- * is connected. _PRT says the same; the machine routes by it.
- */
-unsigned int acpi_pirq_of(unsigned int slot, unsigned int pin);
-
 #define ACPI_MAX_VCPUS	254u /* xAPIC identifiers 0..253 */
 #define ACPI_MAX_MEMORY 32u
 

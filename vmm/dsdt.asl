@@ -126,8 +126,9 @@ DefinitionBlock ("dsdt.aml", "DSDT", 2, "NFVVMM", "MACHINE ", 1)
                 Return (Arg3)
             }
 
-            // Pin p of slot s is wired to PIRQ (s + p) modulo 8 (acpi_pirq_of); in APIC mode
-            // PIRQA-H are inputs 16-23 of the IOAPIC.
+            // As lpc_pirq_of says: the chipset's own slots, from 25 on, pull PIRQA-D, the others
+            // PIRQE-H, shifted by one for each slot. In APIC mode PIRQA-H are inputs 16-23 of
+            // the IOAPIC.
             Method (_PRT, 0, Serialized)
             {
                 Local0 = Package (128) {}
@@ -136,7 +137,11 @@ DefinitionBlock ("dsdt.aml", "DSDT", 2, "NFVVMM", "MACHINE ", 1)
                 {
                     Local2 = Local1 >> 2        // slot
                     Local3 = Local1 & 3         // pin
-                    Local4 = (Local2 + Local3) & 7
+                    Local4 = Local3             // PIRQ
+                    If (Local2 < 25)
+                    {
+                        Local4 = ((Local2 + Local3) & 3) + 4
+                    }
                     If (PICM)
                     {
                         Local5 = Package (4) { 0, 0, 0, 0 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "devemu/lpc.h"
 #include "vmm/acpi.h"
 
 static uint8_t area[ACPI_AREA_SIZE];
@@ -233,6 +234,46 @@ static void expect(const char *dir, const char *evaluate, const char *const *tex
 	free(out);
 }
 
+/* _PRT in APIC mode, entry by entry, against the chipset. */
+static void check_wiring(const char *dir)
+{
+	const char *from;
+	char *out = run(dir, "acpiexec -b 'evaluate \\_PIC 1; evaluate \\_SB.PCI0._PRT' "
+			     "DSDT.dat SSDT.dat </dev/null");
+
+	from = strstr(out, "Contains 128 Elements");
+	assert_non_null(from);
+	for (unsigned int i = 0; i < 128; i++) {
+		unsigned long value[4];
+
+		for (unsigned int j = 0; j < 4; j++) {
+			from = strstr(from, "[Integer] = ");
+			assert_non_null(from);
+			from += strlen("[Integer] = ");
+			value[j] = strtoul(from, NULL, 16);
+		}
+		assert_int_equal(value[0], (i / 4) << 16 | 0xffff);
+		assert_int_equal(value[1], i % 4);
+		assert_int_equal(value[2], 0);
+		assert_int_equal(value[3], LPC_PIRQ_GSI + lpc_pirq_of(i / 4, i % 4));
+	}
+	free(out);
+}
+
+/* The fixed hardware that the FADT names is where the chipset has it. */
+static void test_chipset_agrees(void **state)
+{
+	assert_int_equal(ACPI_PM1A_EVT - ACPI_PM_BASE, LPC_PM1_EVT);
+	assert_int_equal(ACPI_PM1A_CNT - ACPI_PM_BASE, LPC_PM1_CNT);
+	assert_int_equal(ACPI_PM_TMR - ACPI_PM_BASE, LPC_PM_TMR);
+	assert_int_equal(ACPI_GPE0 - ACPI_PM_BASE, LPC_GPE0);
+	assert_int_equal(ACPI_GPE0_LEN, LPC_GPE0_LEN);
+	assert_int_equal(ACPI_SCI_GSI, LPC_SCI_GSI);
+	assert_int_equal(ACPI_PIRQ_GSI, LPC_PIRQ_GSI);
+	assert_int_equal(ACPI_S5_SLP_TYP, LPC_SLP_TYP_S5);
+	assert_int_equal(ACPI_PM_BASE % LPC_PM_SIZE, 0);
+}
+
 /* The tables as ACPICA, which is also the guest's interpreter, understands them. */
 static void test_acpica_agrees(void **state)
 {
@@ -265,26 +306,11 @@ static void test_acpica_agrees(void **state)
 							     NULL});
 	expect(dir, "\\_S5", (const char *const[]){"[Package] Contains 4 Elements",
 						   "0000000000000007", NULL});
-	/* APIC mode: all pins; the last slot's INTA is on PIRQH, IOAPIC input 17h. */
-	expect(dir, "\\_PIC 1; evaluate \\_SB.PCI0._PRT",
-	       (const char *const[]){"Contains 128 Elements", "001FFFFF", "00000000000000",
-				     "0000000000000000", "0000000000000017", NULL});
+	check_wiring(dir);
 	/* 8259 mode (its 128 references are more than acpiexec has room for). */
 	expect(dir, "\\_SB.PCI0.LINK 4", (const char *const[]){"LNKE", NULL});
 	snprintf(command, sizeof(command), "rm -r %s", dir);
 	assert_int_equal(system(command), 0);
-}
-
-static void test_wiring_is_fair(void **state)
-{
-	unsigned int count[8] = {0};
-
-	for (unsigned int slot = 0; slot < 32; slot++) {
-		for (unsigned int pin = 0; pin < 4; pin++)
-			count[acpi_pirq_of(slot, pin)]++;
-	}
-	for (unsigned int i = 0; i < 8; i++)
-		assert_int_equal(count[i], 16);
 }
 
 int main(void)
@@ -296,7 +322,7 @@ int main(void)
 		cmocka_unit_test(test_srat),
 		cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_acpica_agrees),
-		cmocka_unit_test(test_wiring_is_fair),
+		cmocka_unit_test(test_chipset_agrees),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
