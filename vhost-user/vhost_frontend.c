@@ -157,7 +157,7 @@ void vhost_frontend_wait_stopped(struct vhost_frontend *fe, unsigned int timeout
 		if (!vhost_outbox_empty(&fe->outbox))
 			pfd.events |= POLLOUT;
 		if (now >= deadline)
-			frontend_drop_timeout(fe);
+			frontend_drop_timeout(fe, timeout_ms);
 		else if (poll(&pfd, 1, (int)((deadline - now) / FRONTEND_NS_PER_MS) + 1) > 0)
 			frontend_peer_ready(fe);
 	}

@@ -54,7 +54,6 @@ struct vhost_frontend {
 	struct loop_timer *poke;  /* at once: go on, call ops */
 	struct loop_timer *timer; /* offline: the next attempt; else: the answer is overdue */
 	unsigned int backoff_ms;
-	uint64_t connected_at; /* ns */
 	struct vhost_stream stream;
 	struct vhost_outbox outbox;
 
@@ -98,7 +97,7 @@ void frontend_peer_ready(struct vhost_frontend *fe);
 
 /* The connection ends, for fe->reason; the next is sought. */
 void frontend_drop(struct vhost_frontend *fe);
-void frontend_drop_timeout(struct vhost_frontend *fe);
+void frontend_drop_timeout(struct vhost_frontend *fe, unsigned int waited_ms);
 __attribute__((format(printf, 2, 3))) void frontend_set_reason(struct vhost_frontend *fe,
 								const char *fmt, ...);
 

@@ -10,8 +10,6 @@
 #include "core/log.h"
 #include "vhost-user/vhost_frontend_impl.h"
 
-#define STEADY_NS (1000 * FRONTEND_NS_PER_MS) /* such a connection makes the next attempt prompt */
-
 uint64_t frontend_now_ns(void)
 {
 	struct timespec ts;
@@ -55,10 +53,15 @@ static void tell(struct vhost_frontend *fe)
 		fe->ops->stopped(fe->opaque);
 }
 
+/* The first attempt after the rings have run is prompt, each further one takes twice as long. */
+static void retry_later(struct vhost_frontend *fe)
+{
+	frontend_arm(fe, fe->timer, fe->backoff_ms);
+	fe->backoff_ms = MIN(2 * fe->backoff_ms, VHOST_FRONTEND_BACKOFF_MAX_MS);
+}
+
 void frontend_drop(struct vhost_frontend *fe)
 {
-	bool steady = frontend_now_ns() - fe->connected_at >= STEADY_NS;
-
 	loop_io_remove(fe->io);
 	fe->io = NULL;
 	close(fe->fd);
@@ -71,10 +74,8 @@ void frontend_drop(struct vhost_frontend *fe)
 	frontend_script_reset(fe);
 	fe->tell_changed = true;
 	fe->counters.losses++;
-	fe->backoff_ms = steady ? VHOST_FRONTEND_BACKOFF_MIN_MS :
-				  MIN(2 * fe->backoff_ms, VHOST_FRONTEND_BACKOFF_MAX_MS);
 	log_guest("%s: %s; looking for it again", fe->name, fe->reason);
-	frontend_arm(fe, fe->timer, fe->backoff_ms);
+	retry_later(fe);
 }
 
 static void drop_fault(struct vhost_frontend *fe, enum vhost_fault fault)
@@ -86,11 +87,11 @@ static void drop_fault(struct vhost_frontend *fe, enum vhost_fault fault)
 	frontend_drop(fe);
 }
 
-void frontend_drop_timeout(struct vhost_frontend *fe)
+void frontend_drop_timeout(struct vhost_frontend *fe, unsigned int waited_ms)
 {
 	fe->counters.timeouts++;
 	frontend_set_reason(fe, "the peer has not %s within %u ms", fe->awaited ? "answered" : "read",
-		   fe->timeout_ms);
+		   waited_ms);
 	frontend_drop(fe);
 }
 
@@ -178,6 +179,7 @@ static bool end_phase(struct vhost_frontend *fe)
 	case FRONTEND_STARTING:
 		frontend_set_reason(fe, "%s", "");
 		enter(fe, FRONTEND_RUNNING);
+		fe->backoff_ms = VHOST_FRONTEND_BACKOFF_MIN_MS;
 		notify_both(fe);
 		log_info("%s: %u rings run", fe->name, fe->ring_count);
 		return true;
@@ -272,7 +274,6 @@ static void attach(struct vhost_frontend *fe, int fd)
 		return;
 	}
 	fe->fd = fd;
-	fe->connected_at = frontend_now_ns();
 	fe->counters.connections++;
 	vhost_stream_init(&fe->stream, VHOST_REPLY);
 	vhost_outbox_init(&fe->outbox);
@@ -296,8 +297,7 @@ static void try_connect(struct vhost_frontend *fe)
 	frontend_set_reason(fe, "cannot connect to %.80s: %s", fe->path, strerror(errno));
 	if (fd >= 0)
 		close(fd);
-	fe->backoff_ms = MIN(2 * fe->backoff_ms, VHOST_FRONTEND_BACKOFF_MAX_MS);
-	frontend_arm(fe, fe->timer, fe->backoff_ms);
+	retry_later(fe);
 }
 
 static void accept_ready(void *opaque, int fd, unsigned int events)
@@ -327,7 +327,7 @@ void frontend_timer_fired(void *opaque)
 	struct vhost_frontend *fe = opaque;
 
 	if (fe->phase != FRONTEND_OFFLINE)
-		frontend_drop_timeout(fe);
+		frontend_drop_timeout(fe, fe->timeout_ms);
 	else if (fe->listen_fd >= 0)
 		try_accept(fe);
 	else

@@ -90,8 +90,12 @@ static bool net_features_ok(struct virtio_pci *vp, uint64_t features)
 /* The link. Lock held. */
 static void follow_link(struct virtio_net *net)
 {
-	bool up = vhost_frontend_running(net->fe);
+	bool running = vhost_frontend_running(net->fe);
+	bool up;
 
+	if (running || !vhost_frontend_connected(net->fe))
+		net->keep_link = false;
+	up = running || net->keep_link;
 	if (up == !!(net->config.status & VIRTIO_NET_S_LINK_UP))
 		return;
 	net->config.status = up ? VIRTIO_NET_S_LINK_UP : 0;
@@ -225,6 +229,7 @@ static void net_was_reset(struct virtio_pci *vp)
 	net->config = net->initial;
 	net->config.status = status;
 	net->pairs = 1;
+	net->keep_link = false;
 	offer_features(net);
 }
 
@@ -253,6 +258,10 @@ static void net_reset(struct device *dev)
 
 static int net_quiesce(struct device *dev)
 {
+	struct virtio_net *net = from_device(dev);
+
+	/* A pause that the peer stays through is not shown to the guest as a loss of link. */
+	net->keep_link = vhost_frontend_running(net->fe);
 	return virtio_pci_quiesce(&from_device(dev)->vp);
 }
 
@@ -308,8 +317,8 @@ static void net_destroy(struct device *dev)
 {
 	struct virtio_net *net = from_device(dev);
 
-	(void)virtio_pci_quiesce(&net->vp); /* a peer that does not answer is dropped */
-	vhost_frontend_destroy(net->fe);
+	virtio_net_ctrl_stop(net);
+	vhost_frontend_destroy(net->fe); /* the peer sees the hang-up: it is not waited for */
 	virtio_pci_fini(&net->vp);
 	free(net);
 }

@@ -30,6 +30,7 @@ struct virtio_net {
 	unsigned int max_pairs;
 	unsigned int pairs; /* that the driver uses */
 	bool frontend_stopping;
+	bool keep_link; /* from quiescing until the rings run again */
 	struct vring_device ctrl;
 	struct loop_io *ctrl_io; /* the control queue is served while set */
 	_Atomic uint64_t counters[NET_COUNTERS];
