@@ -1,0 +1,153 @@
+#include <errno.h>
+#include <stdlib.h>
+
+#include "core/log.h"
+#include "mgmt/events.h"
+#include "mgmt/http_private.h"
+
+#define BLOCK_SIZE 4096u
+/* Now and then a comment: it is how we notice that a reader has gone. */
+#define PING_NS (15ULL * 1000000000)
+
+struct http_stream {
+	struct http_stream *next;
+	struct http *http;
+	struct MHD_Connection *conn;
+	uint64_t number; /* of the event to send next */
+	char *text;	 /* being sent */
+	size_t sent;
+	bool suspended;
+	bool ping;
+	bool ending;
+};
+
+/* The next piece of text to send; NULL: there is nothing. */
+static char *stream_next_text(struct http_stream *stream)
+{
+	const struct events *events = stream->http->mgmt->events;
+
+	if (stream->number < events_oldest(events)) {
+		stream->number = events_oldest(events);
+		return strdup("event: lost\ndata: {}\n\n");
+	}
+	if (stream->number < events_next(events))
+		return strdup(events_text(events, stream->number++));
+	if (stream->ping) {
+		stream->ping = false;
+		return strdup(":\n\n");
+	}
+	return NULL;
+}
+
+static ssize_t stream_read(void *opaque, uint64_t pos, char *buf, size_t max)
+{
+	struct http_stream *stream = opaque;
+	size_t len;
+
+	if (stream->ending)
+		return MHD_CONTENT_READER_END_OF_STREAM;
+	if (!stream->text) {
+		stream->text = stream_next_text(stream);
+		stream->sent = 0;
+	}
+	if (!stream->text) {
+		stream->suspended = true;
+		MHD_suspend_connection(stream->conn);
+		return 0;
+	}
+	len = MIN(strlen(stream->text + stream->sent), max);
+	memcpy(buf, stream->text + stream->sent, len);
+	stream->sent += len;
+	if (!stream->text[stream->sent]) {
+		free(stream->text);
+		stream->text = NULL;
+	}
+	return (ssize_t)len;
+}
+
+static void stream_free(void *opaque)
+{
+	struct http_stream **link, *stream = opaque;
+
+	for (link = &stream->http->streams; *link != stream; link = &(*link)->next)
+		;
+	*link = stream->next;
+	stream->http->n_streams--;
+	free(stream->text);
+	free(stream);
+}
+
+void request_reply_events(struct http_request *request, uint64_t next)
+{
+	struct http *http = request->http;
+	struct http_stream *stream;
+	struct MHD_Response *response;
+
+	stream = http->n_streams < HTTP_MAX_STREAMS ? calloc(1, sizeof(*stream)) : NULL;
+	if (!stream) {
+		request_refuse(request, 503, NULL, "%u readers of events are the most",
+			       HTTP_MAX_STREAMS);
+		return;
+	}
+	*stream = (struct http_stream){ .http = http, .conn = request->conn, .number = next,
+					.ping = true };
+	response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK_SIZE, stream_read,
+						     stream, stream_free);
+	if (!response) {
+		free(stream);
+		request_refuse(request, 503, NULL, "out of memory");
+		return;
+	}
+	stream->next = http->streams;
+	http->streams = stream;
+	http->n_streams++;
+	MHD_add_response_header(response, "Content-Type", "text/event-stream");
+	MHD_add_response_header(response, "Cache-Control", "no-cache");
+	request_answer(request, 200, response);
+}
+
+static void streams_resume(struct http *http)
+{
+	for (struct http_stream *stream = http->streams; stream; stream = stream->next) {
+		if (!stream->suspended)
+			continue;
+		stream->suspended = false;
+		MHD_resume_connection(stream->conn);
+	}
+	http_kick(http);
+}
+
+static void events_on_new(void *opaque)
+{
+	streams_resume(opaque);
+}
+
+static void events_on_ping(void *opaque)
+{
+	struct http *http = opaque;
+
+	for (struct http_stream *stream = http->streams; stream; stream = stream->next)
+		stream->ping = true;
+	streams_resume(http);
+	if (loop_timer_arm(http->ping, PING_NS) < 0)
+		log_err("event streams are kept alive no more: out of memory");
+}
+
+int http_events_init(struct http *http)
+{
+	http->ping = loop_timer_create(http->mgmt->loop, events_on_ping, http);
+	if (!http->ping)
+		return -ENOMEM;
+	events_listen(http->mgmt->events, events_on_new, http);
+	return loop_timer_arm(http->ping, PING_NS);
+}
+
+void http_events_fini(struct http *http)
+{
+	events_listen(http->mgmt->events, NULL, NULL);
+	for (struct http_stream *stream = http->streams; stream; stream = stream->next)
+		stream->ending = true;
+	if (http->daemon)
+		streams_resume(http);
+	loop_timer_destroy(http->ping);
+}

@@ -1,0 +1,47 @@
+/* Shared by http.c (requests) and http_events.c (streams). */
+#ifndef MGMT_HTTP_PRIVATE_H
+#define MGMT_HTTP_PRIVATE_H
+
+#include <microhttpd.h>
+
+#include "mgmt/http.h"
+
+struct http_stream;
+
+struct http {
+	struct mgmt *mgmt;
+	struct MHD_Daemon *daemon;
+	struct loop_io *io;
+	struct loop_timer *timer;
+	struct loop_timer *ping;
+	const struct route *routes;
+	struct http_request *waiting; /* set aside until they are answered */
+	struct http_stream *streams;
+	unsigned int n_streams;
+};
+
+struct http_request {
+	struct http *http;
+	struct MHD_Connection *conn;
+	struct http_request *next; /* in http->waiting */
+	struct route_match match;
+	char *data; /* the body as far as it has come */
+	size_t len;
+	size_t size;
+	size_t discarded; /* bytes beyond BODY_MAX_SIZE */
+	bool dispatched;
+	bool suspended;
+	struct MHD_Response *response; /* the answer, once there is one */
+	unsigned int status;
+};
+
+/* The connection goes on as soon as the loop turns. */
+void http_kick(struct http *http);
+void request_answer(struct http_request *request, unsigned int status,
+		    struct MHD_Response *response);
+
+int http_events_init(struct http *http);
+/* Ends all streams. */
+void http_events_fini(struct http *http);
+
+#endif

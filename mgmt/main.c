@@ -1,0 +1,313 @@
+/*
+ * vmm-mgmt: the REST interface and the desired state. Begins as root, ends that as soon as
+ * vmm-launch is there and the API's socket is bound.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "core/log.h"
+#include "mgmt/api.h"
+#include "mgmt/events.h"
+#include "mgmt/port.h"
+#include "mgmt/store.h"
+#include "mgmt/supervisor.h"
+#include "mgmt/vm.h"
+#include "mgmt/vswitch.h"
+
+#define LAUNCH_FD 3
+#define STOP_GRACE_SECONDS 10u
+
+/* Also the parents. */
+static int make_directory(const char *path, mode_t mode)
+{
+	char part[512];
+
+	if (strlen(path) >= sizeof(part))
+		return -ENAMETOOLONG;
+	for (const char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+		snprintf(part, sizeof(part), "%.*s", (int)(slash - path), path);
+		if (mkdir(part, 0755) < 0 && errno != EEXIST)
+			return -errno;
+	}
+	return mkdir(path, mode) < 0 && errno != EEXIST ? -errno : 0;
+}
+
+/* Only one of us may serve a run directory. The descriptor is kept until we end. */
+static int take_lock(const struct options *options)
+{
+	char path[MGMT_PATH_SIZE];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/mgmt.lock", options->run_dir);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0) {
+		log_err("cannot open %s: %m", path);
+		return -errno;
+	}
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		log_err("another vmm-mgmt serves %s", options->run_dir);
+		close(fd);
+		return -EBUSY;
+	}
+	return fd;
+}
+
+static int set_up_directories(const struct options *options)
+{
+	int err;
+
+	err = make_directory(options->run_dir, 0755);
+	if (err) {
+		log_err("cannot make the run directory %s: %s", options->run_dir, strerror(-err));
+		return err;
+	}
+	err = make_directory(options->state_dir, 0700);
+	if (!err && chown(options->state_dir, options->mgmt_uid, options->mgmt_uid) < 0)
+		err = -errno;
+	if (err)
+		log_err("cannot make the state directory %s: %s", options->state_dir,
+			strerror(-err));
+	return err;
+}
+
+/* Only for who started us, from the first moment on. The lock says that nobody else listens. */
+static int bind_api(const struct options *options)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/api.sock", options->run_dir);
+	unlink(addr.sun_path);
+	if (fd >= 0 && fchmod(fd, 0600) == 0 &&
+	    bind(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0 && listen(fd, 64) == 0)
+		return fd;
+	log_err("cannot listen on %s: %m", addr.sun_path);
+	if (fd >= 0)
+		close(fd);
+	return -EIO;
+}
+
+static void exec_launch(const struct options *options, int fd)
+{
+	const char *argv[12] = { "vmm-launch", "--run-dir", options->run_dir, "--bin-dir",
+				 options->bin_dir, "--mgmt-uid" };
+	char uid[16], path[300];
+
+	snprintf(uid, sizeof(uid), "%u", options->mgmt_uid);
+	snprintf(path, sizeof(path), "%s/vmm-launch", options->bin_dir);
+	argv[6] = uid;
+	argv[7] = "--log-level";
+	argv[8] = options->log_level_name;
+	/* dup2 to itself would keep FD_CLOEXEC. */
+	if (fd == LAUNCH_FD ? fcntl(fd, F_SETFD, 0) < 0 : dup2(fd, LAUNCH_FD) < 0)
+		_exit(126);
+	setsid(); /* a terminal's Ctrl-C is for us; vmm-launch ends when we have */
+	signal(SIGCHLD, SIG_DFL);
+	signal(SIGPIPE, SIG_DFL);
+	execv(path, (char **)argv);
+	log_err("cannot start %s: %m", path);
+	_exit(127);
+}
+
+/* Our end of its socketpair, or -errno. */
+static int start_launch(const struct options *options)
+{
+	int fds[2];
+	pid_t pid;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
+		return -errno;
+	pid = fork();
+	if (pid < 0) {
+		log_err("cannot fork: %m");
+		close(fds[0]);
+		close(fds[1]);
+		return -EAGAIN;
+	}
+	if (!pid)
+		exec_launch(options, fds[1]);
+	close(fds[1]);
+	return fds[0];
+}
+
+/* Leaving uid 0 clears all capabilities (capabilities(7)), and no exec brings them back. */
+static int drop_privileges(uid_t uid)
+{
+	if (setgroups(0, NULL) < 0 || setresgid(uid, uid, uid) < 0 ||
+	    setresuid(uid, uid, uid) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) {
+		log_err("cannot become user %u: %m", uid);
+		return -EPERM;
+	}
+	return 0;
+}
+
+static void on_launch_gone(void *opaque)
+{
+	struct mgmt *mgmt = opaque;
+
+	log_err("vmm-launch has died; guests and switch run on, start vmm-mgmt again");
+	mgmt->exit_status = 1;
+	loop_stop(mgmt->loop);
+}
+
+static void on_switch_up(void *opaque)
+{
+	struct mgmt *mgmt = opaque;
+
+	ports_switch_up(mgmt->ports);
+	vms_switch_up(mgmt->vms);
+}
+
+static void on_switch_down(void *opaque)
+{
+	struct mgmt *mgmt = opaque;
+
+	ports_switch_down(mgmt->ports);
+}
+
+static void on_switch_stopped(void *opaque)
+{
+	struct mgmt *mgmt = opaque;
+
+	loop_stop(mgmt->loop);
+}
+
+static void on_guests_stopped(void *opaque, const struct problem *problem)
+{
+	struct mgmt *mgmt = opaque;
+
+	vswitch_stop(mgmt->vswitch, on_switch_stopped, mgmt);
+}
+
+static void on_terminate(void *opaque)
+{
+	struct mgmt *mgmt = opaque;
+
+	/* The second one does not wait. */
+	if (!mgmt->options->stop_guests || mgmt->ending) {
+		loop_stop(mgmt->loop);
+		return;
+	}
+	mgmt->ending = true;
+	log_info("stopping all guests and the switch");
+	vms_stop_all(mgmt->vms, STOP_GRACE_SECONDS, on_guests_stopped, mgmt);
+}
+
+static int mgmt_open_store(struct mgmt *mgmt)
+{
+	char path[512];
+	int err;
+
+	snprintf(path, sizeof(path), "%s/vmm.db", mgmt->options->state_dir);
+	err = store_open(path, &mgmt->store);
+	return err ? err : process_boot_id(mgmt->boot_id);
+}
+
+static int mgmt_create(struct mgmt *mgmt, int launch_fd, int api_fd)
+{
+	struct vswitch_events events = { on_switch_up, on_switch_down, mgmt };
+
+	mgmt->loop = loop_create();
+	mgmt->events = events_create();
+	if (!mgmt->loop || !mgmt->events)
+		return -ENOMEM;
+	mgmt->supervisor = supervisor_create(mgmt->loop, launch_fd, on_launch_gone, mgmt);
+	mgmt->vswitch = vswitch_create(mgmt, &events);
+	mgmt->ports = ports_create(mgmt);
+	mgmt->vms = vms_create(mgmt);
+	if (!mgmt->supervisor || !mgmt->vswitch || !mgmt->ports || !mgmt->vms)
+		return -ENOMEM;
+	if (mgmt_open_store(mgmt) < 0 || ports_load(mgmt->ports) < 0 || vms_load(mgmt->vms) < 0)
+		return -EIO;
+	mgmt->http = http_create(mgmt, api_fd, api_routes);
+	return mgmt->http ? 0 : -EIO;
+}
+
+static void mgmt_destroy(struct mgmt *mgmt)
+{
+	rpc_ask_silence();
+	http_destroy(mgmt->http);
+	vms_destroy(mgmt->vms);
+	vswitch_destroy(mgmt->vswitch);
+	ports_destroy(mgmt->ports);
+	supervisor_destroy(mgmt->supervisor);
+	events_destroy(mgmt->events);
+	store_close(mgmt->store);
+	if (mgmt->loop)
+		loop_destroy(mgmt->loop);
+}
+
+static int mgmt_run(struct mgmt *mgmt)
+{
+	struct loop_signal *term = loop_signal_add(mgmt->loop, SIGTERM, on_terminate, mgmt);
+	struct loop_signal *interrupt = loop_signal_add(mgmt->loop, SIGINT, on_terminate, mgmt);
+	int err = -ENOMEM;
+
+	if (term && interrupt) {
+		/* VMs first: their ports are known by the time the switch answers. */
+		vms_reconcile(mgmt->vms);
+		vswitch_start(mgmt->vswitch);
+		log_info("serving %s/api.sock", mgmt->options->run_dir);
+		err = loop_run(mgmt->loop);
+	}
+	loop_signal_remove(term);
+	loop_signal_remove(interrupt);
+	return err;
+}
+
+/* What has to be done as root; the two descriptors are what remains of it. */
+static int begin_as_root(const struct options *options, int *launch_fd, int *api_fd)
+{
+	int lock_fd;
+
+	if (geteuid() != 0) {
+		log_err("start me as root: vmm-launch needs it; I do not keep it");
+		return -EPERM;
+	}
+	if (set_up_directories(options) < 0)
+		return -EIO;
+	lock_fd = take_lock(options); /* held until the process ends */
+	if (lock_fd < 0)
+		return lock_fd;
+	*launch_fd = start_launch(options);
+	if (*launch_fd < 0)
+		return *launch_fd;
+	*api_fd = bind_api(options);
+	if (*api_fd < 0)
+		return *api_fd;
+	return drop_privileges(options->mgmt_uid);
+}
+
+int main(int argc, char **argv)
+{
+	struct options options;
+	struct mgmt mgmt = { .options = &options };
+	int launch_fd, api_fd, ret;
+
+	log_init("vmm-mgmt", LOG_LEVEL_INFO);
+	ret = options_parse(&options, argc, argv);
+	if (ret)
+		return ret > 0 ? 0 : 2;
+	log_init("vmm-mgmt", options.log_level);
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGCHLD, SIG_IGN); /* vmm-launch is our only child; its socket tells of its end */
+	umask(0022); /* vmm-launch inherits it */
+	if (begin_as_root(&options, &launch_fd, &api_fd) < 0)
+		return 1;
+	umask(0077);
+	ret = mgmt_create(&mgmt, launch_fd, api_fd);
+	if (!ret)
+		ret = mgmt_run(&mgmt);
+	mgmt_destroy(&mgmt);
+	return ret < 0 ? 1 : mgmt.exit_status;
+}

@@ -1,0 +1,27 @@
+/* vmm-mgmt's command line. */
+#ifndef MGMT_OPTIONS_H
+#define MGMT_OPTIONS_H
+
+#include <sys/types.h>
+
+#include "core/bits.h"
+#include "core/log.h"
+
+/* Leaves room in a socket's address for ports/VM.NIC/sock and the like. */
+#define OPTIONS_RUN_DIR_MAX 30u
+
+struct options {
+	const char *run_dir;
+	const char *state_dir;
+	char bin_dir[256];
+	const char *switch_args; /* NULL: none */
+	uid_t mgmt_uid;
+	enum log_level log_level;
+	const char *log_level_name;
+	bool stop_guests; /* on SIGTERM */
+};
+
+/* 0: go on. 1: help was printed. -EINVAL: one line was printed about what is wrong. */
+must_check int options_parse(struct options *options, int argc, char **argv);
+
+#endif

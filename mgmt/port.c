@@ -1,0 +1,394 @@
+#include "mgmt/port.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/log.h"
+#include "mgmt/events.h"
+#include "mgmt/mgmt.h"
+#include "mgmt/port_private.h"
+#include "mgmt/store.h"
+#include "mgmt/supervisor.h"
+#include "mgmt/vswitch.h"
+
+#define LAUNCH_TIMEOUT_MS 10000u
+
+static const char *const state_names[] = { "pending", "up", "failed" };
+
+/* One change of a port under way; holds the port. */
+struct port_op {
+	struct port *port;
+	done_fn done; /* may be NULL */
+	void *opaque;
+};
+
+void port_nic_id(const char *vm, const char *nic, char id[PORT_ID_SIZE])
+{
+	snprintf(id, PORT_ID_SIZE, "%s.%s", vm, nic);
+}
+
+static void port_put(struct port *port)
+{
+	if (--port->refs)
+		return;
+	json_decref(port->spec);
+	free(port->vm);
+	free(port->nic);
+	free(port);
+}
+
+static struct port_op *op_create(struct port *port, done_fn done, void *opaque)
+{
+	struct port_op *op = calloc(1, sizeof(*op));
+
+	if (!op)
+		return NULL;
+	*op = (struct port_op){ port, done, opaque };
+	port->refs++;
+	return op;
+}
+
+static void op_finish(struct port_op *op, const struct problem *problem)
+{
+	if (op->done)
+		op->done(op->opaque, problem);
+	port_put(op->port);
+	free(op);
+}
+
+static void done_without_memory(done_fn done, void *opaque)
+{
+	struct problem problem;
+
+	problem_set(&problem, 503, NULL, "out of memory");
+	done(opaque, &problem);
+}
+
+void port_set_state(struct port *port, enum port_state state, const char *reason)
+{
+	if (port->state == state && !strcmp(port->reason, reason))
+		return;
+	port->state = state;
+	snprintf(port->reason, sizeof(port->reason), "%s", reason);
+	if (state == PORT_FAILED)
+		log_err("port %s: %s", port->id, reason);
+	events_emit(port->ports->mgmt->events, "port",
+		    json_pack("{s:s, s:s, s:s}", "port", port->id, "state", state_names[state],
+			      "reason", port->reason));
+}
+
+const char *port_state_name(const struct port *port)
+{
+	return state_names[port->state];
+}
+
+struct port *ports_find(struct ports *ports, const char *id)
+{
+	for (struct port *port = ports->first; port; port = port->next) {
+		if (!strcmp(port->id, id))
+			return port;
+	}
+	return NULL;
+}
+
+bool port_is_nic(const struct port *port)
+{
+	return port->vm;
+}
+
+static struct port *ports_insert(struct ports *ports, const char *id, const json_t *spec)
+{
+	struct port **last, *port = calloc(1, sizeof(*port));
+
+	if (!port)
+		return NULL;
+	*port = (struct port){ .ports = ports, .refs = 1 };
+	snprintf(port->id, sizeof(port->id), "%s", id);
+	port->spec = json_deep_copy(spec);
+	if (!port->spec) {
+		free(port);
+		return NULL;
+	}
+	for (last = &ports->first; *last; last = &(*last)->next)
+		;
+	*last = port;
+	return port;
+}
+
+static void port_unlink(struct port *port)
+{
+	struct port **link;
+
+	for (link = &port->ports->first; *link && *link != port; link = &(*link)->next)
+		;
+	if (*link) {
+		*link = port->next;
+		port->removed = true;
+		port_put(port);
+	}
+}
+
+static void port_on_added(void *opaque, int code, const char *message, const json_t *data,
+			  const json_t *result)
+{
+	struct port_op *op = opaque;
+	struct port *port = op->port;
+	struct problem problem;
+	const char *field;
+
+	port->adding = false;
+	if (!code) {
+		if (!port->removed)
+			port_set_state(port, PORT_UP, "");
+		op_finish(op, NULL);
+		return;
+	}
+	field = json_string_value(json_object_get(data, "field"));
+	problem_from_rpc(&problem, "the switch", code, message, NULL);
+	/* A NIC's port is our own request, not the client's words. */
+	if (port->vm)
+		problem.status = 503;
+	else if (field)
+		snprintf(problem.field, sizeof(problem.field), "%s", field);
+	if (!port->removed)
+		port_set_state(port, code == RPC_DISCONNECTED ? PORT_PENDING : PORT_FAILED,
+			       problem.detail);
+	op_finish(op, &problem);
+}
+
+void port_ask_switch(struct port *port, done_fn done, void *opaque)
+{
+	struct port_op *op = op_create(port, done, opaque);
+	json_t *params;
+
+	if (!op) {
+		if (done)
+			done_without_memory(done, opaque);
+		return;
+	}
+	if (port->vm)
+		params = json_pack("{s:s, s:s, s:s, s:s, s:O, s:O}", "id", port->id, "type",
+				   "vhost-user", "socket", port->socket, "role", "server",
+				   "queue_pairs", json_object_get(port->spec, "queue_pairs"),
+				   "mtu", json_object_get(port->spec, "mtu"));
+	else
+		params = json_deep_copy(port->spec);
+	port->adding = true;
+	vswitch_call(port->ports->mgmt->vswitch, "port.add", params, port_on_added, op);
+}
+
+static void port_on_prepared(void *opaque, int code, const char *message, const json_t *data,
+			     const json_t *result)
+{
+	struct port_op *op = opaque;
+	struct problem problem;
+
+	if (code) {
+		problem_from_rpc(&problem, "vmm-launch", code, message, NULL);
+		problem.status = 503;
+		if (!op->port->removed)
+			port_set_state(op->port, PORT_FAILED, problem.detail);
+		op_finish(op, &problem);
+		return;
+	}
+	op->port->prepared = true;
+	port_ask_switch(op->port, op->done, op->opaque);
+	op->done = NULL;
+	op_finish(op, NULL);
+}
+
+static struct port *ports_insert_nic(struct ports *ports, const char *vm, const json_t *nic)
+{
+	const char *nic_id = json_string_value(json_object_get(nic, "id"));
+	char id[PORT_ID_SIZE];
+	struct port *port;
+
+	port_nic_id(vm, nic_id, id);
+	port = ports_insert(ports, id, nic);
+	if (!port)
+		return NULL;
+	port->vm = strdup(vm);
+	port->nic = strdup(nic_id);
+	snprintf(port->socket, sizeof(port->socket), "%s/ports/%s/sock",
+		 ports->mgmt->options->run_dir, id);
+	if (port->vm && port->nic)
+		return port;
+	port_unlink(port);
+	return NULL;
+}
+
+void ports_add_nic(struct ports *ports, const char *vm, const json_t *nic, gid_t gid,
+		   done_fn done, void *opaque)
+{
+	struct port *port = ports_insert_nic(ports, vm, nic);
+	struct port_op *op = port ? op_create(port, done, opaque) : NULL;
+
+	if (!op) {
+		done_without_memory(done, opaque);
+		return;
+	}
+	supervisor_call(ports->mgmt->supervisor, "port.prepare",
+			json_pack("{s:s, s:i}", "id", port->id, "gid", (int)gid),
+			LAUNCH_TIMEOUT_MS, port_on_prepared, op);
+}
+
+int ports_adopt_nic(struct ports *ports, const char *vm, const json_t *nic, gid_t gid)
+{
+	struct port *port = ports_insert_nic(ports, vm, nic);
+
+	if (!port)
+		return -ENOMEM;
+	port->prepared = true;
+	return 0;
+}
+
+static void port_on_released(void *opaque, int code, const char *message, const json_t *data,
+			     const json_t *result)
+{
+	struct port_op *op = opaque;
+
+	if (code && code != RPC_NOT_FOUND && code != RPC_DISCONNECTED)
+		log_warn("the directory of port %s stays: %s", op->port->id, message);
+	op_finish(op, NULL);
+}
+
+static void port_on_removed(void *opaque, int code, const char *message, const json_t *data,
+			    const json_t *result)
+{
+	struct port_op *op = opaque;
+
+	if (code && code != RPC_NOT_FOUND && code != RPC_DISCONNECTED)
+		log_warn("the switch did not remove port %s: %s", op->port->id, message);
+	if (!op->port->vm) {
+		op_finish(op, NULL);
+		return;
+	}
+	supervisor_call(op->port->ports->mgmt->supervisor, "port.release",
+			json_pack("{s:s}", "id", op->port->id), LAUNCH_TIMEOUT_MS,
+			port_on_released, op);
+}
+
+static void port_remove(struct port *port, done_fn done, void *opaque)
+{
+	struct mgmt *mgmt = port->ports->mgmt;
+	struct port_op *op = op_create(port, done, opaque);
+
+	if (!op) {
+		done_without_memory(done, opaque);
+		return;
+	}
+	port_unlink(port); /* op keeps it in memory */
+	events_emit(mgmt->events, "port", json_pack("{s:s, s:s}", "port", port->id, "state",
+						    "removed"));
+	vswitch_call(mgmt->vswitch, "port.remove", json_pack("{s:s}", "id", port->id),
+		     port_on_removed, op);
+}
+
+void ports_remove_nic(struct ports *ports, const char *vm, const json_t *nic, done_fn done,
+		      void *opaque)
+{
+	char id[PORT_ID_SIZE];
+	struct port *port;
+
+	port_nic_id(vm, json_string_value(json_object_get(nic, "id")), id);
+	port = ports_find(ports, id);
+	if (port)
+		port_remove(port, done, opaque);
+	else
+		done(opaque, NULL);
+}
+
+/* An uplink that the switch refused was never there. */
+static void uplink_on_added(void *opaque, const struct problem *problem)
+{
+	struct port_op *op = opaque;
+
+	if (problem && !op->port->removed) {
+		if (store_port_remove(op->port->ports->mgmt->store, op->port->id) < 0)
+			log_warn("port %s stays in the store", op->port->id);
+		port_unlink(op->port);
+	}
+	op_finish(op, problem);
+}
+
+void ports_add_uplink(struct ports *ports, const json_t *spec, done_fn done, void *opaque)
+{
+	const char *id = json_string_value(json_object_get(spec, "id"));
+	struct problem problem;
+	struct port_op *op;
+	struct port *port;
+
+	if (!vswitch_is_up(ports->mgmt->vswitch)) {
+		problem_set(&problem, 503, NULL, "the switch is not running");
+		done(opaque, &problem);
+		return;
+	}
+	if (ports_find(ports, id) || store_port_add(ports->mgmt->store, id, spec) == -EEXIST) {
+		problem_set(&problem, 409, "id", "there is a port \"%s\" already", id);
+		done(opaque, &problem);
+		return;
+	}
+	port = ports_insert(ports, id, spec);
+	op = port ? op_create(port, done, opaque) : NULL;
+	if (op)
+		port_ask_switch(port, uplink_on_added, op);
+	else
+		done_without_memory(done, opaque);
+}
+
+void ports_remove_uplink(struct ports *ports, struct port *port, done_fn done, void *opaque)
+{
+	struct problem problem;
+
+	if (store_port_remove(ports->mgmt->store, port->id) < 0) {
+		problem_set(&problem, 503, NULL, "the store cannot be written");
+		done(opaque, &problem);
+		return;
+	}
+	port_remove(port, done, opaque);
+}
+
+static int ports_load_one(void *opaque, const char *id, const char *text)
+{
+	json_t *spec = json_loads(text, 0, NULL);
+	int err;
+
+	if (!spec) {
+		log_err("the store's port %s cannot be read", id);
+		return -EIO;
+	}
+	err = ports_insert(opaque, id, spec) ? 0 : -ENOMEM;
+	json_decref(spec);
+	return err;
+}
+
+int ports_load(struct ports *ports)
+{
+	return store_port_each(ports->mgmt->store, ports_load_one, ports);
+}
+
+struct ports *ports_create(struct mgmt *mgmt)
+{
+	struct ports *ports = calloc(1, sizeof(*ports));
+
+	if (!ports)
+		return NULL;
+	ports->mgmt = mgmt;
+	ports->retry = loop_timer_create(mgmt->loop, ports_switch_up, ports);
+	if (!ports->retry) {
+		free(ports);
+		return NULL;
+	}
+	return ports;
+}
+
+void ports_destroy(struct ports *ports)
+{
+	if (!ports)
+		return;
+	while (ports->first)
+		port_unlink(ports->first);
+	loop_timer_destroy(ports->retry);
+	free(ports);
+}

@@ -1,0 +1,98 @@
+/* Shared by the files that make up a VM: vm, vm_start, vm_end, vm_control, vm_adopt. */
+#ifndef MGMT_VM_PRIVATE_H
+#define MGMT_VM_PRIVATE_H
+
+#include "mgmt/events.h"
+#include "mgmt/mgmt.h"
+#include "mgmt/store.h"
+#include "mgmt/supervisor.h"
+#include "mgmt/vm.h"
+#include "mgmt/vm_spec.h"
+
+#define VM_PROCESS_NAME_SIZE (SPEC_ID_MAX + 8)
+
+enum vm_desired { DESIRED_STOPPED, DESIRED_RUNNING, DESIRED_PAUSED };
+
+/* Who waits for a VM to be down. */
+struct vm_waiter {
+	struct vm_waiter *next;
+	done_fn done;
+	void *opaque;
+};
+
+struct vm {
+	struct vm *next;
+	struct vms *vms;
+	struct mgmt *mgmt;
+	char id[SPEC_ID_MAX + 1];
+	uid_t uid;
+	json_t *spec;
+
+	/* in the store as well */
+	enum vm_desired desired;
+	bool forced;
+	json_t *last_exit; /* NULL: it never ran */
+
+	enum vm_state state;
+	char reason[300];
+	unsigned int restarts;
+	unsigned int backoff_ms;
+
+	/* while there is a process, or one is on its way */
+	struct child *child;
+	struct rpc_client *client;
+	pid_t pid; /* 0: none; known a little longer than the child */
+	uint64_t running_since_ms; /* CLOCK_MONOTONIC; 0: it did not come that far */
+	char started_at[TIME_TEXT_SIZE];
+	bool cancelled;	  /* stopped while it was starting */
+	bool wants_switch; /* starting; it waits for the switch */
+	bool ending;	  /* its things are being given back */
+	bool start_after_end; /* autostart; first what its last run left is given back */
+	unsigned int pending; /* ports being added or removed */
+	struct problem fault; /* why the start failed; status 0: it did not */
+	done_fn start_done;   /* NULL: nobody waits for the start */
+	void *start_opaque;
+	struct vm_waiter *waiters;
+
+	struct loop_timer *restart; /* the policy's */
+	struct loop_timer *kill;    /* it was told to stop; patience ends */
+	struct loop_timer *reconnect;
+};
+
+struct vms {
+	struct mgmt *mgmt;
+	struct vm *first; /* in order of their ids */
+};
+
+/* vm.c */
+void vm_set_state(struct vm *vm, enum vm_state state, const char *reason);
+void vm_process_name(const struct vm *vm, char name[VM_PROCESS_NAME_SIZE]);
+void vm_run_path(const struct vm *vm, const char *file, char path[MGMT_PATH_SIZE]);
+/* Committed; -EIO: the store did not take it, and nothing has changed. */
+must_check int vm_set_desired(struct vm *vm, enum vm_desired desired, bool forced);
+const char *vm_restart_policy(const struct vm *vm);
+uint64_t monotonic_ms(void);
+
+/* vm_start.c: as vm_start, for the policy and at boot; failures go to the policy. */
+void vm_start_automatically(struct vm *vm);
+void vm_start_continue(struct vm *vm); /* the switch is there */
+void vm_start_fail(struct vm *vm, const struct problem *problem);
+/* It runs (or is paused): the start is over. */
+void vm_start_finish(struct vm *vm);
+
+/* vm_control.c */
+void vm_control_connect(struct vm *vm);
+void vm_control_close(struct vm *vm);
+int vm_add_waiter(struct vm *vm, done_fn done, void *opaque);
+/* Tells the vmm to stop, and ends it if it does not. */
+void vm_control_stop(struct vm *vm);
+void vm_kill(void *vm);
+
+/* vm_end.c */
+void vm_on_exit(void *vm, const struct child_exit *how);
+void vm_end(struct vm *vm); /* there is no process (any more): gives its things back */
+
+/* vm_exit.c: a new reference, never NULL unless out of memory. how may be NULL: not watched. */
+json_t *vm_exit_read(const struct vm *vm, const struct child_exit *how);
+
+#endif
