@@ -84,16 +84,16 @@ static void on_sigbus(int signo, siginfo_t *info, void *context)
 
 int peer_sigbus_install(void)
 {
-	static bool installed;
 	struct sigaction action = { .sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO | SA_ONSTACK };
+	struct sigaction present;
 
-	if (installed)
-		return 0;
 	sigemptyset(&action.sa_mask);
-	if (sigaction(SIGBUS, &action, &previous) < 0)
+	if (sigaction(SIGBUS, NULL, &present) < 0)
 		return -errno;
-	installed = true;
-	return 0;
+	if (present.sa_flags & SA_SIGINFO && present.sa_sigaction == on_sigbus)
+		return 0;
+	previous = present;
+	return sigaction(SIGBUS, &action, NULL) < 0 ? -errno : 0;
 }
 
 int peer_sigbus_enter(void *map, uint64_t size, _Atomic int *fault, int value, int notify_fd)

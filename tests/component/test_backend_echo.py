@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -69,6 +70,7 @@ def run_pmd(path, prefix, script, vdev="", eal=(), fails=False):
     finally:
         process.kill()
         process.wait()
+        shutil.rmtree(f"/var/run/dpdk/{prefix}", ignore_errors=True)
     assert (process.returncode != 0) == fails, out
     return out
 
