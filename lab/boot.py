@@ -47,7 +47,9 @@ def build_initrd(kernel):
 def qemu_command(args, kernel, share):
     """The QEMU command line of the simulated host."""
     append = [f"lab.setup={HERE}/l1_setup.sh", "console=ttyS0", "panic=-1", "quiet", "loglevel=4",
-              "intel_iommu=on", "iommu=nopt", "mitigations=off", "rcupdate.rcu_cpu_stall_timeout=120",
+              "intel_iommu=on", "iommu=nopt", "mitigations=off",
+              # On a busy machine the simulated clocks stutter; the kernel shall not doubt them.
+              "no_timer_check", "tsc=reliable", "rcupdate.rcu_cpu_stall_timeout=120",
               "nowatchdog", f"hugepages={args.hugepages}", *args.append]
     command = [
         "qemu-system-x86_64", "-M", "q35,kernel-irqchip=split", "-accel", "tcg,thread=multi",
