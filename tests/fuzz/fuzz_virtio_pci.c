@@ -1,0 +1,216 @@
+/*
+ * A hostile guest on a virtio function: any sequence of accesses to its registers, its
+ * configuration space, its doorbells and the memory its rings are in, with the io thread's turns
+ * and the machine's (quiesce, resume, reset, save, load) in between.
+ *
+ * Input: one byte that chooses the function, then operations: a byte each, then their arguments.
+ */
+#include <stdlib.h>
+
+#include "core/log.h"
+#include "tests/unit/vhost-user/virtio_rig.h"
+#include "vhost-user/virtio_blk.h"
+#include "vhost-user/virtio_net.h"
+
+#define DISK_BYTES (64 * BLOCK_SECTOR)
+#define MAX_OPERATIONS 512u
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+
+struct input {
+	const uint8_t *data;
+	size_t left;
+};
+
+static uint64_t take(struct input *in, unsigned int bytes)
+{
+	uint64_t value = 0;
+
+	if (in->left < bytes) {
+		in->left = 0;
+		return 0;
+	}
+	memcpy(&value, in->data, bytes);
+	in->data += bytes;
+	in->left -= bytes;
+	return value;
+}
+
+static void disk_submit(struct block_backend *be, struct block_request *req)
+{
+	static uint8_t disk[DISK_BYTES];
+	uint64_t at = req->offset;
+
+	for (unsigned int i = 0; i < req->iov_count && req->op != BLOCK_FLUSH; i++) {
+		size_t len = req->iov[i].iov_len;
+
+		if (!range_within(at, len, DISK_BYTES))
+			abort(); /* the device has promised to check */
+		if (req->op == BLOCK_READ)
+			memcpy(req->iov[i].iov_base, disk + at, len);
+		else
+			memcpy(disk + at, req->iov[i].iov_base, len);
+		at += len;
+	}
+	req->done(req, 0);
+}
+
+static void disk_nothing(struct block_backend *be)
+{
+}
+
+static const struct block_backend_ops disk_ops = {
+	.submit = disk_submit,
+	.kick = disk_nothing,
+	.drain = disk_nothing,
+	.destroy = disk_nothing,
+};
+
+static struct pci_device *create(struct virtio_rig *rig, bool net)
+{
+	static struct block_backend disk = {
+		.ops = &disk_ops, .capacity = DISK_BYTES, .logical_block = BLOCK_SECTOR};
+	const struct virtio_blk_params blk_params = {
+		.id = "blk",
+		.loop = rig->loop,
+		.hv = &rig->hv.hv,
+		.dma = dma_space_dma(rig->space),
+		.backend = &disk,
+	};
+	const struct virtio_net_params net_params = {
+		.id = "net",
+		.loop = rig->loop,
+		.hv = &rig->hv.hv,
+		.dma = dma_space_dma(rig->space),
+		.memory = rig->memory,
+		.socket_path = "/nonexistent/socket",
+		.mac = {2, 0, 0, 0, 0, 1},
+		.mtu = 1500,
+		.queue_pairs = 2,
+	};
+	struct pci_device *pci;
+
+	if (net ? virtio_net_create(&net_params, &pci) : virtio_blk_create(&blk_params, &pci))
+		abort();
+	return pci;
+}
+
+static void stop(void *opaque)
+{
+	loop_stop(opaque);
+}
+
+/* What is ready now has its turn. */
+static void turn(struct virtio_rig *rig)
+{
+	if (loop_post(rig->loop, stop, rig->loop))
+		abort();
+	loop_run(rig->loop);
+	fake_hypervisor_poll(&rig->hv);
+}
+
+static void machine(struct virtio_rig *rig, unsigned int what)
+{
+	static uint8_t state[64 * 1024];
+	struct device *dev = &rig->pci->dev;
+
+	if (dev->ops->state_size > sizeof(state))
+		abort();
+	device_enter(dev);
+	if (dev->ops->quiesce(dev))
+		abort(); /* it always succeeds */
+	if (what & 1)
+		dev->ops->save(dev, state);
+	if (what & 2)
+		dev->ops->reset(dev);
+	if (what & 1 && dev->ops->load(dev, state, dev->ops->state_size, dev->ops->state_version))
+		abort(); /* what it saved it must take */
+	if (dev->ops->resume(dev))
+		abort();
+	device_leave(dev);
+}
+
+/* The whole way to DRIVER_OK in one, so that rings run early in an input. */
+static void bring_up(struct virtio_rig *rig, unsigned int queue)
+{
+	const struct pci_bar *bar = &rig->pci->bars[0];
+
+	if (!bar->mapped || bar->range.base != RIG_REGISTERS ||
+	    !virtio_rig_negotiate(rig, virtio_rig_features(rig)))
+		return;
+	virtio_rig_write(rig, VIRTIO_PCI_COMMON_Q_SELECT, 2, queue);
+	virtio_rig_write(rig, VIRTIO_PCI_COMMON_Q_SIZE, 2, 16);
+	virtio_rig_write(rig, VIRTIO_PCI_COMMON_Q_DESCLO, 4, 0x1000);
+	virtio_rig_write(rig, VIRTIO_PCI_COMMON_Q_AVAILLO, 4, 0x2000);
+	virtio_rig_write(rig, VIRTIO_PCI_COMMON_Q_USEDLO, 4, 0x3000);
+	virtio_rig_write(rig, VIRTIO_PCI_COMMON_Q_ENABLE, 2, 1);
+	virtio_rig_driver_ok(rig);
+	turn(rig);
+}
+
+static void operate(struct virtio_rig *rig, struct input *in)
+{
+	uint8_t op = (uint8_t)take(in, 1);
+	unsigned int size = 1u << (op >> 4 & 3);
+	uint64_t at = take(in, 2), value;
+
+	switch (op & 15) {
+	case 0:
+	case 1:
+		io_bus_write(rig->mmio, RIG_REGISTERS + (at & 0x3fff), size, take(in, 8));
+		break;
+	case 2:
+		io_bus_read(rig->mmio, RIG_REGISTERS + (at & 0x3fff), size, &value);
+		break;
+	case 3:
+		pci_bus_config_write(rig->bus, 0, RIG_DEVFN, at & 0xfff, MIN(size, 4u),
+				     (uint32_t)take(in, 4));
+		break;
+	case 4:
+		pci_bus_config_read(rig->bus, 0, RIG_DEVFN, at & 0xfff, MIN(size, 4u));
+		break;
+	case 5: /* rings and buffers in the first pages */
+		value = take(in, 8);
+		if (guest_memory_write(rig->memory, at, &value, sizeof(value)))
+			abort();
+		break;
+	case 6:
+		io_bus_write(rig->mmio, RIG_MSIX + (at & 0xfff), size, take(in, 8));
+		break;
+	case 7:
+		fake_hypervisor_io_write(&rig->hv, false, RIG_REGISTERS + 0x3000 + 4 * (at & 7), 2, at);
+		turn(rig);
+		break;
+	case 8:
+		machine(rig, (unsigned int)at);
+		break;
+	case 9:
+		bring_up(rig, at & 7);
+		break;
+	default:
+		turn(rig);
+		break;
+	}
+}
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+	log_init("fuzz_virtio_pci", LOG_LEVEL_ERROR);
+	return 0;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct input in = {data, size};
+	struct virtio_rig rig;
+	bool net = take(&in, 1) & 1;
+
+	virtio_rig_init(&rig);
+	virtio_rig_plug(&rig, create(&rig, net));
+	for (unsigned int n = 0; in.left && n < MAX_OPERATIONS; n++)
+		operate(&rig, &in);
+	turn(&rig);
+	virtio_rig_fini(&rig);
+	return 0;
+}
