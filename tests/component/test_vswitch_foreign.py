@@ -1,0 +1,172 @@
+"""Foreign front ends on our switch: DPDK's virtio-user in testpmd, and QEMU."""
+
+import os
+import shutil
+import subprocess
+import time
+
+import pytest
+
+import vhost_guest as vg
+from switch_rig import Switch, Testpmd, frame, wait_for
+
+EVENT_IDX, MRG_RXBUF = 1 << 29, 1 << 15
+
+
+@pytest.fixture(name="switch")
+def fixture_switch(tmp_path):
+    """A switch whose books must balance at the end."""
+    switch = Switch(tmp_path)
+    yield switch
+    switch.check_books()
+    switch.stop()
+
+
+@pytest.fixture(name="testpmds")
+def fixture_testpmds():
+    """testpmds(...) starts one; they are gone at the end."""
+    made = []
+
+    def make(*args, **more):
+        made.append(Testpmd(*args, **more))
+        return made[-1]
+
+    yield make
+    for testpmd in made:
+        if testpmd.process.poll() is None:
+            testpmd.kill()
+
+
+def add_testpmd(switch, testpmds, name, station, peer, **more):
+    """A port and a testpmd on it. Its memory is not sealed: that must be allowed."""
+    path = switch.add_vhost(name, allow_unsealed=True)
+    testpmd = testpmds(name, path, station, peer, **more)
+    switch.wait_link(name)
+    return testpmd
+
+
+@pytest.mark.parametrize("devargs", ["", ",mrg_rxbuf=0,in_order=0", ",queue_size=1024,vectorized=1"])
+def test_every_frame_is_accounted_for(switch, testpmds, devargs):
+    """One sends as fast as it can, one receives: sent = received + the switch's named drops."""
+    a = add_testpmd(switch, testpmds, "a", 1, 2, devargs=devargs)
+    b = add_testpmd(switch, testpmds, "b", 2, 1, devargs=devargs)
+    b.do("set fwd rxonly", "start")
+    a.do("set fwd txonly", "start")
+    wait_for(lambda: switch.counters("b")["tx_frames"] > 20000, 60, "frames")
+    a.do("stop")
+    sent = a.statistics()[1]
+    wait_for(lambda: switch.counters("a")["rx_frames"] == sent, what="the last frames")
+    counters = switch.counters("b")
+    wait_for(lambda: b.statistics()[0] == counters["tx_frames"], what="the receiver")
+    assert counters["tx_frames"] + sum(counters["drops"].values()) == sent
+    assert set(counters["drops"]) <= {"full"}
+    assert switch.counters("a")["drops"] == {}
+    b.do("stop")
+    a.quit()
+    b.quit()
+    switch.wait_link("a", "down")
+
+
+def test_a_burst_bounces_for_ever(switch, testpmds):
+    """32 frames sent back and forth: none gets lost, however often."""
+    a = add_testpmd(switch, testpmds, "a", 1, 2)
+    b = add_testpmd(switch, testpmds, "b", 2, 1)
+    a.do("set fwd macswap", "start")
+    b.do("set fwd macswap", "start tx_first 1")
+    wait_for(lambda: switch.counters("a")["rx_frames"] > 5000, 60, "frames")
+    for testpmd in (a, b):
+        testpmd.do("stop")
+    wait_for(lambda: switch.counters("a") == switch.counters("a"), what="rest")
+    assert switch.counters("a")["drops"] == switch.counters("b")["drops"] == {}
+    total = switch.check_books()
+    assert total["rx_frames"] == total["tx_frames"] and total["copies"] <= 64
+
+
+def test_queue_pairs(switch, testpmds):
+    """Many flows use all queues of the receiver."""
+    path = switch.add_vhost("b", allow_unsealed=True, queue_pairs=2)
+    b = testpmds("b", path, 2, 1, devargs=",queues=2", args=["--rxq=2", "--txq=2"])
+    a = add_testpmd(switch, testpmds, "a", 1, 2, args=["--txonly-multi-flow"])
+    b.do("set fwd rxonly", "start")
+    a.do("set fwd txonly", "start")
+    wait_for(lambda: switch.counters("b")["tx_frames"] > 5000, 60, "frames")
+    a.do("stop")
+    queues = b.extended(r"rx_q\d_good_packets")
+    assert len(queues) == 2 and all(n > 500 for n in queues.values())
+
+
+def test_client_port(switch, testpmds, tmp_path):
+    """The switch connects to a testpmd that serves the socket, and again after it was restarted."""
+    path = str(tmp_path / "served.sock")
+    switch.call("port.add", id="b", type="vhost-user", socket=path, role="client",
+                allow_unsealed=True)
+    a = add_testpmd(switch, testpmds, "a", 1, 2)
+    for turn in range(2):
+        b = testpmds(f"b{turn}", path, 2, 1, devargs=",server=1")
+        switch.wait_link("b")
+        before = switch.counters("b")["tx_frames"]
+        b.do("set fwd rxonly", "start")
+        a.do("set fwd txonly", "start")
+        wait_for(lambda start=before: switch.counters("b")["tx_frames"] > start + 1000, 60, "frames")
+        a.do("stop")
+        b.kill()
+        os.unlink(path)
+        switch.wait_link("b", "down")
+
+
+def test_killed_under_traffic(switch, testpmds):
+    """kill -9 of a sender and of a receiver at full load: others go on, and they may come back."""
+    b = add_testpmd(switch, testpmds, "b", 2, 1)
+    b.do("set fwd rxonly", "start")
+    quiet = vg.Guest(switch.add_vhost("quiet"))
+    watch = vg.Guest(switch.add_vhost("watch"))
+    switch.wait_link("watch")
+    switch.add_vhost("a", allow_unsealed=True)
+    for turn in range(2):
+        a = testpmds(f"a{turn}", str(switch.directory / "a.sock"), 1, 2)
+        before = switch.counters("b")["tx_frames"]
+        a.do("set fwd txonly", "start")
+        wait_for(lambda start=before: switch.counters("b")["tx_frames"] > start + 1000, 60, "frames")
+        if turn == 1:
+            b.kill()
+            switch.wait_link("b", "down")
+            wait_for(lambda: "down" in switch.counters("b")["drops"], what="drops")
+        a.kill()
+        switch.wait_link("a", "down")
+        watch.receive_all(1000, seconds=0.2)  # what was flooded meanwhile: b never says a word
+        quiet.send(frame(None, 9, b"still here" * 9))
+        assert watch.receive()[1] == frame(None, 9, b"still here" * 9)
+        switch.check_books()
+    assert switch.port("a")["faults"] == {"hangup": 2}
+    quiet.close()
+    watch.close()
+
+
+def test_qemu(switch, tmp_path):
+    """QEMU's virtio-net with iPXE for a guest: its DHCP requests reach another port."""
+    qemu = shutil.which("qemu-system-x86_64")
+    assert qemu, "qemu-system-x86 is missing; packages.list names it"
+    ear = vg.Guest(switch.add_vhost("ear"))
+    path = switch.add_vhost("q", queue_pairs=2)
+    words = [qemu, "-accel", "tcg", "-M", "q35", "-m", "64", "-nodefaults", "-nographic", "-boot", "n",
+             "-object", "memory-backend-memfd,id=m,size=64M,share=on", "-numa", "node,memdev=m",
+             "-chardev", f"socket,id=c,path={path}", "-netdev", "vhost-user,id=n,chardev=c,queues=2",
+             "-device", "virtio-net-pci,netdev=n,mq=on,mac=02:00:00:00:00:07"]
+    with open(tmp_path / "qemu.log", "wb") as log:
+        process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        end = time.monotonic() + 90
+        heard = None
+        while heard is None and time.monotonic() < end:
+            assert process.poll() is None, (tmp_path / "qemu.log").read_text()
+            got = ear.receive(seconds=1)
+            if got and got[1][12:14] == b"\x08\x00" and got[1][23] == 17:
+                heard = got[1]
+        assert heard and heard[6:12] == bytes([2, 0, 0, 0, 0, 7])
+        assert heard[34:38] == b"\x00\x44\x00\x43"  # DHCP, from client to server
+        assert switch.port("q")["link"] == "up"
+    finally:
+        process.kill()
+        process.wait()
+    switch.wait_link("q", "down")
+    ear.close()
