@@ -8,9 +8,11 @@ static char why[256];
 static enum options_result parse(struct options *options, const char *a, const char *b,
 				 const char *c, const char *d, const char *e)
 {
-	const char *argv[] = {"vswitch", a, b, c, d, e, NULL};
+	/* Options borrow from it. */
+	static const char *argv[7];
 	int argc = 1;
 
+	memcpy(argv, (const char *[]){"vswitch", a, b, c, d, e, NULL}, sizeof(argv));
 	while (argv[argc])
 		argc++;
 	why[0] = '\0';
