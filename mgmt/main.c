@@ -97,17 +97,40 @@ static int bind_api(const struct options *options)
 	return -EIO;
 }
 
+/* Installed side by side, or each in its own folder as the build leaves them. */
+static void find_launch(const struct options *options, char *path, size_t size)
+{
+	snprintf(path, size, "%s/vmm-launch", options->bin_dir);
+	if (access(path, X_OK) < 0)
+		snprintf(path, size, "%s/launch/vmm-launch", options->bin_dir);
+}
+
 static void exec_launch(const struct options *options, int fd)
 {
-	const char *argv[12] = { "vmm-launch", "--run-dir", options->run_dir, "--bin-dir",
-				 options->bin_dir, "--mgmt-uid" };
+	const char *argv[16 + 2 * OPTIONS_MAX_IMAGE_DIRS] = { "vmm-launch" };
 	char uid[16], path[300];
+	unsigned int n = 1;
+	const char *pairs[][2] = {
+		{ "--run-dir", options->run_dir },
+		{ "--bin-dir", options->bin_dir },
+		{ "--mgmt-uid", uid },
+		{ "--log-level", options->log_level_name },
+		{ "--switch-args", options->switch_args },
+		{ "--switch-caps", options->switch_caps },
+	};
 
 	snprintf(uid, sizeof(uid), "%u", options->mgmt_uid);
-	snprintf(path, sizeof(path), "%s/vmm-launch", options->bin_dir);
-	argv[6] = uid;
-	argv[7] = "--log-level";
-	argv[8] = options->log_level_name;
+	find_launch(options, path, sizeof(path));
+	for (unsigned int i = 0; i < ARRAY_SIZE(pairs); i++) {
+		if (!pairs[i][1])
+			continue;
+		argv[n++] = pairs[i][0];
+		argv[n++] = pairs[i][1];
+	}
+	for (unsigned int i = 0; i < options->n_image_dirs; i++) {
+		argv[n++] = "--image-dir";
+		argv[n++] = options->image_dirs[i];
+	}
 	/* dup2 to itself would keep FD_CLOEXEC. */
 	if (fd == LAUNCH_FD ? fcntl(fd, F_SETFD, 0) < 0 : dup2(fd, LAUNCH_FD) < 0)
 		_exit(126);

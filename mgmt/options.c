@@ -14,11 +14,15 @@ static const char help[] =
 	"and the VMs as the store says. Start it as root: it starts vmm-launch, which stays root,\n"
 	"and then becomes an ordinary user itself. It runs in the foreground.\n"
 	"\n"
-	"  --run-dir DIR      sockets and run-time files (default /run/vmm); 30 bytes at most\n"
+	"  --run-dir DIR      sockets and run-time files (default /run/vmm); 56 bytes at most\n"
 	"  --state-dir DIR    the store (default /var/lib/vmm)\n"
 	"  --bin-dir DIR      where vmm-launch, vmm and vswitch are (default: where vmm-mgmt is)\n"
 	"  --mgmt-uid N       the user and group to become (default 60999)\n"
+	"  --image-dir DIR    VMs' kernels, initrds and disks must lie beneath it; may be given\n"
+	"                     up to 16 times (default /var/lib/vmm/images)\n"
 	"  --switch-args ARGS more arguments for vswitch, separated by blanks\n"
+	"  --switch-caps LIST capabilities vswitch keeps, of net_admin and net_raw, separated by\n"
+	"                     commas (for tap and af_packet uplinks; default none)\n"
 	"  --stop-guests      on SIGTERM stop all guests and the switch first; without it they\n"
 	"                     run on, and the next vmm-mgmt takes them over\n"
 	"  --log-level LEVEL  error, warning, info (default) or debug\n"
@@ -27,7 +31,7 @@ static const char help[] =
 	"SIGTERM and SIGINT end it. POST /v1/host/stop-guests stops all guests at any time.\n";
 
 enum { OPT_RUN_DIR = 256, OPT_STATE_DIR, OPT_BIN_DIR, OPT_MGMT_UID, OPT_SWITCH_ARGS,
-       OPT_STOP_GUESTS, OPT_LOG_LEVEL, OPT_HELP };
+       OPT_SWITCH_CAPS, OPT_IMAGE_DIR, OPT_STOP_GUESTS, OPT_LOG_LEVEL, OPT_HELP };
 
 static const struct option long_options[] = {
 	{ "run-dir", required_argument, NULL, OPT_RUN_DIR },
@@ -35,6 +39,8 @@ static const struct option long_options[] = {
 	{ "bin-dir", required_argument, NULL, OPT_BIN_DIR },
 	{ "mgmt-uid", required_argument, NULL, OPT_MGMT_UID },
 	{ "switch-args", required_argument, NULL, OPT_SWITCH_ARGS },
+	{ "switch-caps", required_argument, NULL, OPT_SWITCH_CAPS },
+	{ "image-dir", required_argument, NULL, OPT_IMAGE_DIR },
 	{ "stop-guests", no_argument, NULL, OPT_STOP_GUESTS },
 	{ "log-level", required_argument, NULL, OPT_LOG_LEVEL },
 	{ "help", no_argument, NULL, OPT_HELP },
@@ -68,6 +74,22 @@ static int own_folder(char *dir, size_t size)
 	return 0;
 }
 
+/* In a build folder each program is in a folder of its own; what is meant is the one above. */
+static int default_bin_dir(char *dir, size_t size)
+{
+	int err = own_folder(dir, size);
+	char path[300], *slash;
+
+	snprintf(path, sizeof(path), "%s/vmm-launch", dir);
+	slash = err ? NULL : strrchr(dir, '/');
+	if (!slash || access(path, X_OK) == 0)
+		return err;
+	snprintf(path, sizeof(path), "%.*s/launch/vmm-launch", (int)(slash - dir), dir);
+	if (access(path, X_OK) == 0)
+		*slash = '\0';
+	return 0;
+}
+
 static int refuse(const char *option, const char *found, const char *allowed)
 {
 	fprintf(stderr, "vmm-mgmt: %s: found \"%s\"; allowed: %s\n", option, found, allowed);
@@ -81,7 +103,7 @@ static int options_take(struct options *options, int opt, const char *arg)
 		options->run_dir = arg;
 		if (arg[0] != '/' || strlen(arg) > OPTIONS_RUN_DIR_MAX)
 			return refuse("--run-dir", arg,
-				      "an absolute path of 30 characters at most");
+				      "an absolute path of 56 bytes at most");
 		return 0;
 	case OPT_STATE_DIR:
 		options->state_dir = arg;
@@ -94,6 +116,14 @@ static int options_take(struct options *options, int opt, const char *arg)
 			       refuse("--mgmt-uid", arg, "a number from 1") : 0;
 	case OPT_SWITCH_ARGS:
 		options->switch_args = arg;
+		return 0;
+	case OPT_SWITCH_CAPS:
+		options->switch_caps = arg;
+		return 0;
+	case OPT_IMAGE_DIR:
+		if (arg[0] != '/' || options->n_image_dirs == OPTIONS_MAX_IMAGE_DIRS)
+			return refuse("--image-dir", arg, "an absolute path, 16 times at most");
+		options->image_dirs[options->n_image_dirs++] = arg;
 		return 0;
 	case OPT_STOP_GUESTS:
 		options->stop_guests = true;
@@ -129,7 +159,7 @@ int options_parse(struct options *options, int argc, char **argv)
 	}
 	if (optind < argc)
 		return refuse("arguments", argv[optind], "none");
-	if (!options->bin_dir[0] && own_folder(options->bin_dir, sizeof(options->bin_dir)) < 0)
+	if (!options->bin_dir[0] && default_bin_dir(options->bin_dir, sizeof(options->bin_dir)) < 0)
 		return refuse("--bin-dir", "", "a folder must be named, ours cannot be found");
 	return 0;
 }

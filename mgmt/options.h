@@ -7,14 +7,19 @@
 #include "core/bits.h"
 #include "core/log.h"
 
-/* Leaves room in a socket's address for ports/VM.NIC/sock and the like. */
-#define OPTIONS_RUN_DIR_MAX 30u
+/* Leaves room in a socket's address for vms/ID/control.sock and the like. */
+#define OPTIONS_RUN_DIR_MAX 56u
+#define OPTIONS_MAX_IMAGE_DIRS 16u /* as vmm-launch */
 
 struct options {
 	const char *run_dir;
 	const char *state_dir;
 	char bin_dir[256];
-	const char *switch_args; /* NULL: none */
+	/* handed on to vmm-launch; NULL: its default */
+	const char *switch_args;
+	const char *switch_caps;
+	const char *image_dirs[OPTIONS_MAX_IMAGE_DIRS + 1]; /* ends with NULL */
+	unsigned int n_image_dirs;
 	uid_t mgmt_uid;
 	enum log_level log_level;
 	const char *log_level_name;

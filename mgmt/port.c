@@ -10,6 +10,7 @@
 #include "mgmt/port_private.h"
 #include "mgmt/store.h"
 #include "mgmt/supervisor.h"
+#include "mgmt/vm.h"
 #include "mgmt/vswitch.h"
 
 #define LAUNCH_TIMEOUT_MS 10000u
@@ -25,7 +26,7 @@ struct port_op {
 
 void port_nic_id(const char *vm, const char *nic, char id[PORT_ID_SIZE])
 {
-	snprintf(id, PORT_ID_SIZE, "%s.%s", vm, nic);
+	snprintf(id, PORT_ID_SIZE, "%s-%s", vm, nic);
 }
 
 static void port_put(struct port *port)
@@ -312,24 +313,36 @@ static void uplink_on_added(void *opaque, const struct problem *problem)
 	op_finish(op, problem);
 }
 
-void ports_add_uplink(struct ports *ports, const json_t *spec, done_fn done, void *opaque)
+static int uplink_admit(struct ports *ports, const json_t *spec, struct problem *problem)
 {
 	const char *id = json_string_value(json_object_get(spec, "id"));
+
+	if (!vswitch_is_up(ports->mgmt->vswitch)) {
+		problem_set(problem, 503, NULL, "the switch is not running");
+		return -ENOTCONN;
+	}
+	if (ports_find(ports, id) || vms_use_port(ports->mgmt->vms, id)) {
+		problem_set(problem, 409, "id", "there is a port \"%s\" already", id);
+		return -EEXIST;
+	}
+	if (store_port_add(ports->mgmt->store, id, spec) < 0) {
+		problem_set(problem, 503, NULL, "the store cannot be written");
+		return -EIO;
+	}
+	return 0;
+}
+
+void ports_add_uplink(struct ports *ports, const json_t *spec, done_fn done, void *opaque)
+{
 	struct problem problem;
 	struct port_op *op;
 	struct port *port;
 
-	if (!vswitch_is_up(ports->mgmt->vswitch)) {
-		problem_set(&problem, 503, NULL, "the switch is not running");
+	if (uplink_admit(ports, spec, &problem) < 0) {
 		done(opaque, &problem);
 		return;
 	}
-	if (ports_find(ports, id) || store_port_add(ports->mgmt->store, id, spec) == -EEXIST) {
-		problem_set(&problem, 409, "id", "there is a port \"%s\" already", id);
-		done(opaque, &problem);
-		return;
-	}
-	port = ports_insert(ports, id, spec);
+	port = ports_insert(ports, json_string_value(json_object_get(spec, "id")), spec);
 	op = port ? op_create(port, done, opaque) : NULL;
 	if (op)
 		port_ask_switch(port, uplink_on_added, op);

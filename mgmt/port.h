@@ -13,7 +13,8 @@ struct mgmt;
 struct port;
 struct ports;
 
-#define PORT_ID_SIZE 68u /* VM.NIC */
+#define PORT_ID_MAX 32u /* as the switch has it */
+#define PORT_ID_SIZE (2 * PORT_ID_MAX + 2)
 
 struct ports *ports_create(struct mgmt *mgmt); /* NULL: out of memory */
 void ports_destroy(struct ports *ports);       /* NULL is allowed */
@@ -25,6 +26,7 @@ must_check int ports_load(struct ports *ports);
 void ports_switch_up(void *ports);
 void ports_switch_down(void *ports);
 
+/* VM-NIC. Longer than PORT_ID_MAX, it is refused when the NIC is made. */
 void port_nic_id(const char *vm, const char *nic, char id[PORT_ID_SIZE]);
 
 /*

@@ -217,16 +217,72 @@ static int store_problem(int err, struct problem *problem)
 	return err;
 }
 
+bool vms_use_port(struct vms *vms, const char *port)
+{
+	char id[PORT_ID_SIZE];
+	json_t *nic;
+	size_t i;
+
+	for (struct vm *vm = vms->first; vm; vm = vm->next) {
+		json_array_foreach(json_object_get(vm->spec, "nics"), i, nic) {
+			port_nic_id(vm->id, json_string_value(json_object_get(nic, "id")), id);
+			if (!strcmp(id, port))
+				return true;
+		}
+	}
+	return false;
+}
+
+/* The name of a NIC's port must be one, and free. field: of the NIC's id. */
+static int vm_check_port(struct vms *vms, const char *vm, const json_t *nic, const char *field,
+			 struct problem *problem)
+{
+	char id[PORT_ID_SIZE];
+
+	port_nic_id(vm, json_string_value(json_object_get(nic, "id")), id);
+	if (strlen(id) > PORT_ID_MAX) {
+		problem_set(problem, 422, field,
+			    "its port would be called %s; allowed: %u characters", id, PORT_ID_MAX);
+		return -EINVAL;
+	}
+	if (!ports_find(vms->mgmt->ports, id) && !vms_use_port(vms, id))
+		return 0;
+	problem_set(problem, 409, field, "its port would be called %s, and there is one", id);
+	return -EEXIST;
+}
+
+static int vms_check_ports(struct vms *vms, const json_t *spec, struct problem *problem)
+{
+	const char *id = json_string_value(json_object_get(spec, "id"));
+	char field[40];
+	json_t *nic;
+	size_t i;
+	int err;
+
+	json_array_foreach(json_object_get(spec, "nics"), i, nic) {
+		snprintf(field, sizeof(field), "nics[%zu].id", i);
+		err = vm_check_port(vms, id, nic, field, problem);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
 int vms_add(struct vms *vms, const json_t *spec, struct vm **vm, struct problem *problem)
 {
 	const char *id = json_string_value(json_object_get(spec, "id"));
 	uid_t uid;
 	int err;
 
-	err = store_vm_add(vms->mgmt->store, id, spec, &uid);
-	if (err == -EEXIST)
+	if (vms_find(vms, id)) {
 		problem_set(problem, 409, "id", "there is a VM \"%s\" already", id);
-	else if (err == -ENOSPC)
+		return -EEXIST;
+	}
+	err = vms_check_ports(vms, spec, problem);
+	if (err)
+		return err;
+	err = store_vm_add(vms->mgmt->store, id, spec, &uid);
+	if (err == -ENOSPC)
 		problem_set(problem, 409, NULL, "there are %u VMs already, the most there can be",
 			    STORE_UID_COUNT);
 	else if (err)
@@ -293,6 +349,8 @@ int vm_add_device(struct vm *vm, const char *key, const json_t *device, struct p
 
 	if (!err)
 		err = device_spec_fits(vm->spec, device, problem);
+	if (!err && !strcmp(key, "nics"))
+		err = vm_check_port(vm->vms, vm->id, device, "id", problem);
 	if (err)
 		return err;
 	spec = json_deep_copy(vm->spec);

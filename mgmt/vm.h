@@ -35,6 +35,8 @@ void vms_reconcile(struct vms *vms);
 /* Starts what waits for the switch. */
 void vms_switch_up(struct vms *vms);
 
+/* Whether a NIC of any VM, running or not, has this port. */
+bool vms_use_port(struct vms *vms, const char *port);
 struct vm *vms_find(struct vms *vms, const char *id);
 struct vm *vms_first(struct vms *vms);
 struct vm *vm_next(const struct vm *vm);

@@ -10,7 +10,7 @@
 #define MAX_VCPUS 64
 #define MAX_MEMORY_MIB (4 * 1024 * 1024)
 #define MAX_NODES 8
-#define MAX_MODULES 16
+#define MAX_MODULES 32
 #define MAX_CMDLINE 4095
 #define MAX_SERIAL 20 /* virtio 1.2 §5.2.6.1: VIRTIO_BLK_ID_BYTES */
 #define MIN_MTU 1280

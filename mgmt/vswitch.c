@@ -182,20 +182,9 @@ static void vswitch_on_spawned(void *opaque, int code, const char *message, cons
 static void vswitch_spawn(void *opaque)
 {
 	struct vswitch *vs = opaque;
-	json_t *params = json_object(), *args;
-	char *text, *word, *rest;
 
 	vswitch_set_state(vs, SWITCH_STARTING, "");
-	if (vs->mgmt->options->switch_args) {
-		args = json_array();
-		text = strdup(vs->mgmt->options->switch_args);
-		for (word = text ? strtok_r(text, " ", &rest) : NULL; word;
-		     word = strtok_r(NULL, " ", &rest))
-			json_array_append_new(args, json_string(word));
-		free(text);
-		json_object_set_new(params, "args", args);
-	}
-	supervisor_call(vs->mgmt->supervisor, "switch.spawn", params, SPAWN_TIMEOUT_MS,
+	supervisor_call(vs->mgmt->supervisor, "switch.spawn", NULL, SPAWN_TIMEOUT_MS,
 			vswitch_on_spawned, vs);
 }
 
