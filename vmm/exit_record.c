@@ -26,11 +26,9 @@ const char *exit_reason_name(enum exit_reason reason)
 	return reasons[reason].name;
 }
 
-int exit_reason_status(enum exit_reason reason, uint8_t value)
+int exit_reason_status(enum exit_reason reason, uint8_t debug_status)
 {
-	if (reason == EXIT_DEBUG)
-		return (value << 1 | 1) & 0xff; /* a process's status has 8 bits */
-	return reasons[reason].status;
+	return reason == EXIT_DEBUG ? debug_status : reasons[reason].status;
 }
 
 int exit_record_open(const struct config_file *file)

@@ -26,8 +26,8 @@ struct exit_record {
 
 const char *exit_reason_name(enum exit_reason reason);
 
-/* The process's status for a reason; value: what the guest wrote to the debug-exit port. */
-int exit_reason_status(enum exit_reason reason, uint8_t value);
+/* The process's status for a reason; debug_status: what the guest asked for at the debug-exit port. */
+int exit_reason_status(enum exit_reason reason, uint8_t debug_status);
 
 /* Opens and empties the file. The descriptor or -errno. */
 must_check int exit_record_open(const struct config_file *file);

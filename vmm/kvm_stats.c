@@ -38,7 +38,7 @@ static int emit_one(int fd, const struct kvm_stats_header *header, struct kvm_st
 	return 0;
 }
 
-int kvm_stats_parse(int stats_fd, kvm_stat_fn emit, void *opaque)
+int kvm_stats_read(int stats_fd, kvm_stat_fn emit, void *opaque)
 {
 	struct kvm_stats_header header;
 	struct kvm_stats_desc *desc;
@@ -63,14 +63,9 @@ int kvm_stats_parse(int stats_fd, kvm_stat_fn emit, void *opaque)
 	return ret;
 }
 
-int kvm_stats_read(int fd, kvm_stat_fn emit, void *opaque)
+int kvm_stats_open(int fd)
 {
 	int stats_fd = ioctl(fd, KVM_GET_STATS_FD, NULL);
-	int ret;
 
-	if (stats_fd < 0)
-		return -errno;
-	ret = kvm_stats_parse(stats_fd, emit, opaque);
-	close(stats_fd);
-	return ret;
+	return stats_fd < 0 ? -errno : stats_fd;
 }

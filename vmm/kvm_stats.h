@@ -10,10 +10,13 @@
 
 typedef void (*kvm_stat_fn)(void *opaque, const char *name, uint64_t value);
 
-/* fd: of a VM or a vCPU. Calls emit for every scalar statistic. 0 or -errno. */
-must_check int kvm_stats_read(int fd, kvm_stat_fn emit, void *opaque);
+/*
+ * The statistics descriptor of a VM or a vCPU, or -errno. A vCPU must not be running: the ioctl
+ * would wait for it. What is opened may be read at any time.
+ */
+must_check int kvm_stats_open(int fd);
 
-/* The parser alone: what the statistics descriptor `stats_fd` holds. -EPROTO: not understood. */
-must_check int kvm_stats_parse(int stats_fd, kvm_stat_fn emit, void *opaque);
+/* Calls emit for every statistic. 0, -errno, or -EPROTO: not understood. */
+must_check int kvm_stats_read(int stats_fd, kvm_stat_fn emit, void *opaque);
 
 #endif

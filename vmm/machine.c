@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "core/log.h"
 #include "vmm/console.h"
@@ -9,11 +10,11 @@
 #include "vmm/machine_internal.h"
 
 /* Any thread; perhaps with a device's lock held. */
-static void request(struct machine *m, enum machine_request what, uint8_t value,
+static void request(struct machine *m, enum machine_request what, uint8_t debug_status,
 		    const char *message)
 {
 	vcpu_group_ask_pause(m->vcpus);
-	m->events.requested(m->events.opaque, what, value, message);
+	m->events.requested(m->events.opaque, what, debug_status, message);
 }
 
 static void on_power_off(void *opaque)
@@ -352,7 +353,14 @@ const struct layout *machine_layout(const struct machine *m)
 
 int machine_vm_stats(struct machine *m, kvm_stat_fn emit, void *opaque)
 {
-	return kvm_stats_read(m->kvm.vm_fd, emit, opaque);
+	int fd = kvm_stats_open(m->kvm.vm_fd);
+	int ret;
+
+	if (fd < 0)
+		return fd;
+	ret = kvm_stats_read(fd, emit, opaque);
+	close(fd);
+	return ret;
 }
 
 int machine_vcpu_stats(struct machine *m, kvm_stat_fn emit, void *opaque)

@@ -25,9 +25,9 @@ enum machine_request {
 struct machine_events {
 	/*
 	 * The guest, or its end, asks for something; the vCPUs have been asked to pause. Any
-	 * thread: hand it on, do not act. value: of the debug-exit port.
+	 * thread: hand it on, do not act. debug_status: MACHINE_DEBUG_EXIT.
 	 */
-	void (*requested)(void *opaque, enum machine_request request, uint8_t value,
+	void (*requested)(void *opaque, enum machine_request request, uint8_t debug_status,
 			  const char *message);
 	void *opaque;
 };

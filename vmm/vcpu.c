@@ -23,6 +23,7 @@ struct vcpu {
 	struct vcpu_group *group;
 	unsigned int index;
 	int fd;
+	int stats_fd; /* or -errno */
 	struct kvm_run *run;
 	struct vcpu_state *power_on;
 	pthread_t thread;
@@ -175,6 +176,7 @@ static int vcpu_create(struct vcpu *vcpu, const struct kvm_cpuid2 *supported, ch
 		create_step(why, why_size, vcpu->index, "reading its state", -ret);
 		goto err_run;
 	}
+	vcpu->stats_fd = kvm_stats_open(vcpu->fd);
 	return 0;
 err_run:
 	munmap(run, vm->run_size);
@@ -260,6 +262,8 @@ void vcpu_group_destroy(struct vcpu_group *group)
 		if (vcpu->started)
 			pthread_join(vcpu->thread, NULL);
 		vcpu_state_free(vcpu->power_on);
+		if (vcpu->stats_fd >= 0)
+			close(vcpu->stats_fd);
 		munmap(vcpu->run, group->config.vm->run_size);
 		close(vcpu->fd);
 	}
@@ -309,7 +313,8 @@ void vcpu_group_resume(struct vcpu_group *group)
 int vcpu_group_stats(struct vcpu_group *group, kvm_stat_fn emit, void *opaque)
 {
 	for (unsigned int i = 0; i < group->count; i++) {
-		int ret = kvm_stats_read(group->vcpus[i].fd, emit, opaque);
+		int fd = group->vcpus[i].stats_fd;
+		int ret = fd < 0 ? fd : kvm_stats_read(fd, emit, opaque);
 
 		if (ret < 0)
 			return ret;

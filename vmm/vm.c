@@ -88,11 +88,11 @@ static void serve_request(void *opaque)
 	struct vm *vm = opaque;
 	enum machine_request request;
 	char message[sizeof(vm->asked.message)];
-	uint8_t value;
+	uint8_t debug_status;
 
 	pthread_mutex_lock(&vm->asked.lock);
 	request = vm->asked.request;
-	value = vm->asked.value;
+	debug_status = vm->asked.debug_status;
 	memcpy(message, vm->asked.message, sizeof(message));
 	vm->asked.pending = false;
 	pthread_mutex_unlock(&vm->asked.lock);
@@ -104,7 +104,7 @@ static void serve_request(void *opaque)
 		vm_finish(vm, EXIT_SHUTDOWN, 0, "%s", message);
 		break;
 	case MACHINE_DEBUG_EXIT:
-		vm_finish(vm, EXIT_DEBUG, value, "%s", message);
+		vm_finish(vm, EXIT_DEBUG, debug_status, "%s", message);
 		break;
 	case MACHINE_GUEST_FAULT:
 		vm_finish(vm, EXIT_GUEST_FAULT, 0, "%s", message);
@@ -122,7 +122,7 @@ static void serve_request(void *opaque)
 
 /* Any thread. One request is kept: the vCPUs stop at it, and what others ask meanwhile comes too
  * late, as it would on a board whose power is going. */
-static void machine_requested(void *opaque, enum machine_request request, uint8_t value,
+static void machine_requested(void *opaque, enum machine_request request, uint8_t debug_status,
 			      const char *message)
 {
 	struct vm *vm = opaque;
@@ -133,7 +133,7 @@ static void machine_requested(void *opaque, enum machine_request request, uint8_
 	if (post) {
 		vm->asked.pending = true;
 		vm->asked.request = request;
-		vm->asked.value = value;
+		vm->asked.debug_status = debug_status;
 		snprintf(vm->asked.message, sizeof(vm->asked.message), "%s", message);
 	}
 	pthread_mutex_unlock(&vm->asked.lock);
@@ -211,7 +211,7 @@ void vm_press_power_button(struct vm *vm)
 	machine_power_button(vm->machine);
 }
 
-void vm_finish(struct vm *vm, enum exit_reason reason, uint8_t value, const char *fmt, ...)
+void vm_finish(struct vm *vm, enum exit_reason reason, uint8_t debug_status, const char *fmt, ...)
 {
 	va_list args;
 	int ret;
@@ -219,7 +219,7 @@ void vm_finish(struct vm *vm, enum exit_reason reason, uint8_t value, const char
 	if (vm->state == VM_STOPPED)
 		return;
 	vm->record.reason = reason;
-	vm->record.status = exit_reason_status(reason, value);
+	vm->record.status = exit_reason_status(reason, debug_status);
 	va_start(args, fmt);
 	vsnprintf(vm->record.message, sizeof(vm->record.message), fmt, args);
 	va_end(args);

@@ -42,7 +42,7 @@ void vm_press_power_button(struct vm *vm);
  * call does nothing.
  */
 __attribute__((format(printf, 4, 5))) void vm_finish(struct vm *vm, enum exit_reason reason,
-						     uint8_t value, const char *fmt, ...);
+						     uint8_t debug_status, const char *fmt, ...);
 
 int vm_exit_status(const struct vm *vm);
 

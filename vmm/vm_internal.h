@@ -17,7 +17,7 @@ struct vm {
 		pthread_mutex_t lock;
 		bool pending;
 		enum machine_request request;
-		uint8_t value;
+		uint8_t debug_status;
 		char message[768];
 	} asked; /* by the guest, on any thread */
 };
