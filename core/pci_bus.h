@@ -65,7 +65,8 @@ struct pci_windows {
 /*
  * What firmware would do where there is none: numbers the buses, assigns every BAR and bridge
  * window, writes interrupt lines (irq_of(opaque, slot, pin): slot on bus 0 and pin, 0 = INTA, on
- * which the function's wire ends; NULL: no lines), enables decoding. io thread, vCPUs not running. -ENOSPC: a window is too small.
+ * which the function's wire ends; NULL: no lines), enables decoding. io thread, vCPUs not running.
+ * -ENOSPC: a window is too small.
  */
 must_check int pci_bus_assign(struct pci_bus *root, const struct pci_windows *windows,
 			      uint8_t (*irq_of)(void *opaque, unsigned int slot, unsigned int pin),

@@ -12,8 +12,8 @@ struct host_bridge;
 
 struct host_bridge_config {
 	const char *id;
-	struct pci_bus *bus;	/* bus 0 */
-	gpa_t ecam_base;	/* as firmware would leave PCIEXBAR, also after reset; 0: disabled */
+	struct pci_bus *bus;	 /* bus 0 */
+	gpa_t ecam_base;	 /* as firmware leaves PCIEXBAR, also after reset; 0: disabled */
 	unsigned int ecam_buses; /* 64, 128 or 256 */
 };
 

@@ -13,6 +13,8 @@
 #define SECOND_NS  1000000000LL
 #define UIP_NS	   2228000LL /* 244 us of warning and 1984 us of update, before the second */
 #define PERIOD_HZ  32768LL
+/* Seconds; beyond all that the time bytes can say, and far from any overflow. */
+#define OFFSET_LIMIT (30000LL * 366 * 86400)
 
 /* Version 1. Guest time is host time plus an offset in whole seconds. */
 struct rtc_state {
@@ -298,7 +300,7 @@ static int rtc_load(struct device *dev, const void *state, size_t size, uint32_t
 	if (version != 1 || size != sizeof(s))
 		return -EINVAL;
 	memcpy(&s, state, sizeof(s));
-	if (s.index >= CMOS_SIZE || s.offset > INT32_MAX * 1000LL || s.offset < INT32_MIN * 1000LL ||
+	if (s.index >= CMOS_SIZE || s.offset > OFFSET_LIMIT || s.offset < -OFFSET_LIMIT ||
 	    s.seen_ns < 0)
 		return -EINVAL;
 	rtc->s = s;
