@@ -18,7 +18,6 @@
 #include "core/log.h"
 
 #define LCORE_COMMANDS 64u
-#define LCORE_LEARN_RING 1024u
 #define LCORE_SIGNAL SIGUSR2
 #define LCORE_STUCK_MS 100u /* without an answer to a command */
 #define LCORE_EVENTS 32
@@ -332,15 +331,18 @@ int lcores_learn_fd(const struct lcores *lcores)
 	return lcores->learn_fd;
 }
 
-unsigned int lcores_learned(struct lcores *lcores, struct forward_learned *learned,
-			    unsigned int count)
+void lcores_learn_rearm(struct lcores *lcores)
 {
 	uint64_t junk;
 
-	/* Before the ring is looked at: what comes later tells again. */
 	if (read(lcores->learn_fd, &junk, sizeof(junk)) < 0 && errno != EAGAIN)
 		log_warn("reading the learning eventfd failed: %m");
 	atomic_store(&lcores->learn_told, false);
+}
+
+unsigned int lcores_learned(struct lcores *lcores, struct forward_learned *learned,
+			    unsigned int count)
+{
 	return rte_ring_dequeue_burst_elem(lcores->learned, learned, sizeof(*learned), count, NULL);
 }
 

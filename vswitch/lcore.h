@@ -50,9 +50,14 @@ must_check int lcores_add_queue(struct lcores *lcores, struct rx_queue *queue);
 /* On return the lcore does not touch it any more. */
 void lcores_remove_queue(struct lcores *lcores, struct rx_queue *queue);
 
-/* Readable when addresses wait to be taken by lcores_learned. */
+/*
+ * Readable when addresses wait to be taken. First rearm, then take: what was there before the
+ * rearming is at most LCORE_LEARN_RING, what comes later makes it readable again.
+ */
+#define LCORE_LEARN_RING 1024u
 int lcores_learn_fd(const struct lcores *lcores);
-/* Takes what the lcores have learned, at most `count`; returns how many. */
+void lcores_learn_rearm(struct lcores *lcores);
+/* Takes at most `count`; returns how many. */
 unsigned int lcores_learned(struct lcores *lcores, struct forward_learned *learned,
 			    unsigned int count);
 

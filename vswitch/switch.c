@@ -23,11 +23,14 @@ static void switch_learn(void *opaque, int fd, unsigned int events)
 {
 	struct forward_learned learned[SWITCH_LEARN_BATCH];
 	struct vswitch *sw = opaque;
-	unsigned int n;
+	unsigned int n = SWITCH_LEARN_BATCH;
 
 	(void)fd;
 	(void)events;
-	do {
+	lcores_learn_rearm(sw->lcores);
+	/* One ring full at most: a peer that makes up addresses does not keep the main thread here. */
+	for (unsigned int taken = 0; n == SWITCH_LEARN_BATCH && taken < LCORE_LEARN_RING;
+	     taken += n) {
 		n = lcores_learned(sw->lcores, learned, SWITCH_LEARN_BATCH);
 		for (unsigned int i = 0; i < n; i++) {
 			struct port *port = port_table_get(&sw->ports, learned[i].port);
@@ -36,7 +39,7 @@ static void switch_learn(void *opaque, int fd, unsigned int events)
 			if (port && port->generation == learned[i].generation)
 				fdb_learn(sw->fdb, learned[i].key, learned[i].port);
 		}
-	} while (n == SWITCH_LEARN_BATCH);
+	}
 }
 
 static void switch_arm(struct vswitch *sw)

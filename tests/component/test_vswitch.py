@@ -15,10 +15,16 @@ import vhost_guest as vg
 from switch_rig import VSWITCH, Rpc, RpcError, Switch, Tap, frame, is_ours, wait_for
 
 
+CPUS = sorted(os.sched_getaffinity(0))
+# Two forwarding threads where there are two CPUs.
+on_two_lcores = pytest.mark.parametrize("switch", [",".join(map(str, CPUS[:2]))], indirect=True)
+
+
 @pytest.fixture(name="switch")
-def fixture_switch(tmp_path):
+def fixture_switch(tmp_path, request):
     """A switch; at the end its books must balance and it must leave cleanly."""
-    switch = Switch(tmp_path)
+    lcores = getattr(request, "param", None)
+    switch = Switch(tmp_path, *(["--lcores", lcores] if lcores else []))
     yield switch
     if switch.process.poll() is None:
         switch.check_books()
@@ -286,6 +292,7 @@ def test_mtu(switch, guests):
     assert switch.counters("c")["drops"] == {"oversize": 1}
 
 
+@on_two_lcores
 def test_queue_pairs(switch, guests):
     """Flows spread over the rings of a port, each stays on one, in order."""
     pairs = 4
@@ -312,6 +319,7 @@ def test_queue_pairs(switch, guests):
     assert switch.port("b")["queue_pairs"] == pairs
 
 
+@on_two_lcores
 def test_ports_come_and_go_under_traffic(switch, guests):
     """Neighbours appear, disappear and die while two guests talk: not one frame is lost."""
     a, b = guests("a"), guests("b", vg.F_EVENT_IDX)
@@ -357,6 +365,26 @@ def test_hostile_ring_ends_only_its_session(switch, guests):
     back.send(frame(2, 3, b"better now" * 10))
     assert b.receive()
     back.close()
+
+
+def test_memory_taken_away(switch, guests):
+    """Unsealed memory is refused; where it is allowed and goes away, only that peer does."""
+    a, b = guests("a"), guests("b")
+    path = switch.add_vhost("strict")
+    try:
+        vg.Guest(path, sealed=False).close()
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # thrown out in the middle of it
+    wait_for(lambda: switch.port("strict")["faults"] == {"mem-fd-seals": 1}, what="the refusal")
+    evil = guests("evil", port={"allow_unsealed": True}, sealed=False)
+    evil.send(frame(2, 3, b"x" * 1000), kick=False)
+    os.ftruncate(evil.memfd, vg.RX_BUFFERS)  # the rings stay, the buffers go
+    evil.rings[1].notify()
+    assert evil.closed()
+    wait_for(lambda: switch.port("evil")["faults"] == {"mem-gone": 1}, what="the fault's counter")
+    b.receive_all(10, seconds=0.2)
+    a.send(frame(2, 1, b"still here" * 10))
+    assert b.receive()[1] == frame(2, 1, b"still here" * 10)
 
 
 def test_blocking_call_descriptor(switch, guests):

@@ -100,12 +100,13 @@ class Ring:
 class Guest:
     """One device with `pairs` queue pairs, connected to the switch's socket and started."""
 
-    def __init__(self, path, features=0, buffer_size=2048, pairs=1):
+    def __init__(self, path, features=0, buffer_size=2048, pairs=1, sealed=True):
         self.buffer_size = buffer_size
         self.memfd = os.memfd_create("guest", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(self.memfd, MEMORY)
-        fcntl.fcntl(self.memfd, fcntl.F_ADD_SEALS,
-                    fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+        if sealed:
+            fcntl.fcntl(self.memfd, fcntl.F_ADD_SEALS,
+                        fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
         self.memory = mmap.mmap(self.memfd, MEMORY)
         self.rings = [Ring(self.memory, i) for i in range(2 * pairs)]
         self.socket = socket.socket(socket.AF_UNIX)
