@@ -70,8 +70,8 @@ static int teardown(void **state)
 {
 	struct fixture *f = *state;
 
+	scripted_peer_fini(&f->peer); /* watches the rig's loop */
 	virtio_rig_fini(&f->rig);
-	scripted_peer_fini(&f->peer);
 	drop_driver(f);
 	free(f);
 	return 0;
