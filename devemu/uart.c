@@ -430,6 +430,9 @@ int uart_create(const struct uart_config *config, struct uart **out)
 	};
 	if (u->chr)
 		u->chr->frontend = &u->frontend;
+	/* Whoever looked for a port before there was one looks again. */
+	u->starved = true;
+	tell_backend(u);
 	*out = u;
 	return 0;
 }

@@ -168,6 +168,48 @@ static void test_a_range_may_leave_while_it_is_accessed(void **state)
 	assert_false(io_bus_read(bus, 0x100, 4, &v));
 }
 
+struct mover {
+	struct io_bus *bus;
+	struct probe *probe;
+	int failures;
+};
+
+/* A guest that moves a BAR to and fro. */
+static void *move(void *opaque)
+{
+	struct mover *m = opaque;
+
+	for (unsigned int i = 0; i < 5000; i++) {
+		io_bus_remove(m->bus, &m->probe->range);
+		m->probe->range.base = i % 2 ? 0x1000 : 0x2000;
+		m->failures += io_bus_add(m->bus, &m->probe->range) != 0;
+	}
+	return NULL;
+}
+
+static void test_ranges_move_while_others_access(void **state)
+{
+	struct io_bus *bus = *state;
+	struct probe still, moving;
+	struct mover m = { .bus = bus, .probe = &moving };
+	pthread_t thread;
+	uint64_t v;
+
+	probe_init(&still, 0x1800, 8);
+	probe_init(&moving, 0x1000, 8);
+	assert_int_equal(io_bus_add(bus, &still.range), 0);
+	assert_int_equal(io_bus_add(bus, &moving.range), 0);
+	assert_int_equal(pthread_create(&thread, NULL, move, &m), 0);
+	for (unsigned int i = 0; i < 5000; i++) {
+		assert_true(io_bus_read(bus, 0x1800, 1, &v));
+		if (io_bus_read(bus, 0x1004, 1, &v) || io_bus_read(bus, 0x2004, 1, &v))
+			assert_int_equal(moving.offset, 4);
+	}
+	pthread_join(thread, NULL);
+	assert_int_equal(m.failures, 0);
+	assert_int_equal(still.reads, 5000);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -178,6 +220,7 @@ int main(void)
 		T(test_overlaps_empties_and_wraps_are_refused),
 		T(test_many_ranges_in_any_order),
 		T(test_a_range_may_leave_while_it_is_accessed),
+		T(test_ranges_move_while_others_access),
 	};
 
 	return cmocka_run_group_tests_name("io_bus", tests, NULL, NULL);

@@ -1,6 +1,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -362,6 +364,69 @@ static void test_stdio_uses_pipes(void **state)
 	close(saved_out);
 }
 
+#define STREAM_BYTES 300000u
+
+struct stream {
+	struct fixture *f;
+	int read_fd;
+	unsigned int wrong;
+	unsigned int received;
+};
+
+/* A vCPU that offers again what the ring had no room for. */
+static void *produce(void *opaque)
+{
+	struct stream *s = opaque;
+	uint8_t chunk[777];
+	unsigned int at = 0;
+
+	while (at < STREAM_BYTES) {
+		size_t len = MIN(sizeof(chunk), STREAM_BYTES - at), took;
+
+		for (size_t i = 0; i < len; i++)
+			chunk[i] = (uint8_t)((at + i) * 31 >> 3);
+		took = s->f->be->ops->write(s->f->be, chunk, len);
+		at += (unsigned int)took;
+		if (took < len)
+			sched_yield();
+	}
+	return NULL;
+}
+
+static void *consume(void *opaque)
+{
+	struct stream *s = opaque;
+	uint8_t chunk[1000];
+	ssize_t n;
+
+	while (s->received < STREAM_BYTES && (n = read(s->read_fd, chunk, sizeof(chunk))) > 0)
+		for (ssize_t i = 0; i < n; i++, s->received++)
+			s->wrong += chunk[i] != (uint8_t)(s->received * 31 >> 3);
+	loop_stop(s->f->loop);
+	return NULL;
+}
+
+static void test_order_is_kept_between_threads(void **state)
+{
+	struct fixture *f = *state;
+	struct stream s = { .f = f };
+	pthread_t producer, consumer;
+	int fds[2];
+
+	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+	assert_int_equal(fcntl(fds[1], F_SETFL, O_NONBLOCK), 0);
+	s.read_fd = fds[0];
+	assert_int_equal(char_file_create(f->loop, fds[1], &f->be), 0);
+	assert_int_equal(pthread_create(&producer, NULL, produce, &s), 0);
+	assert_int_equal(pthread_create(&consumer, NULL, consume, &s), 0);
+	assert_int_equal(loop_run(f->loop), 0);
+	pthread_join(producer, NULL);
+	pthread_join(consumer, NULL);
+	assert_int_equal(s.received, STREAM_BYTES);
+	assert_int_equal(s.wrong, 0);
+	close(fds[0]);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -375,6 +440,7 @@ int main(void)
 		T(test_input_comes_only_as_there_is_room),
 		T(test_pty_carries_both_ways_without_echo),
 		T(test_stdio_uses_pipes),
+		T(test_order_is_kept_between_threads),
 	};
 
 	return cmocka_run_group_tests_name("chars", tests, NULL, NULL);

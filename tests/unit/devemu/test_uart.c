@@ -52,6 +52,8 @@ static int setup(void **state)
 	irq_line_init_gsi(&config.irq, &f->fake.hv, GSI);
 	assert_int_equal(uart_create(&config, &f->uart), 0);
 	f->dev = uart_device(f->uart);
+	assert_int_equal(f->accepts, 1); /* a new port calls for input */
+	f->accepts = 0;
 	*state = f;
 	return 0;
 }
