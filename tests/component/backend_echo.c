@@ -2,7 +2,7 @@
  * A vhost-user device that sends every frame back where it came from, losing none: the back end
  * with the smallest possible owner, for foreign front ends to be tried against.
  *
- * usage: backend_echo SOCKET [unsealed]
+ * usage: backend_echo SOCKET [unsealed] [client]
  * Prints "listening"; on SIGUSR1 and on SIGTERM, which ends it, one line of JSON: frames, sessions,
  * rings started, and the faults by name.
  */
@@ -205,11 +205,15 @@ int main(int argc, char **argv)
 	log_init("backend_echo", LOG_LEVEL_DEBUG);
 	if (argc < 2 || !echo.loop || !loop_signal_add(echo.loop, SIGTERM, on_term, &echo) ||
 	    !loop_signal_add(echo.loop, SIGUSR1, on_report, &echo)) {
-		fprintf(stderr, "usage: backend_echo SOCKET [unsealed]\n");
+		fprintf(stderr, "usage: backend_echo SOCKET [unsealed] [client]\n");
 		return 2;
 	}
 	config.path = argv[1];
-	config.allow_unsealed = argc > 2 && !strcmp(argv[2], "unsealed");
+	for (int i = 2; i < argc; i++) {
+		config.allow_unsealed |= !strcmp(argv[i], "unsealed");
+		if (!strcmp(argv[i], "client"))
+			config.role = VHOST_BACKEND_CLIENT;
+	}
 	err = vhost_backend_create(&config, &echo.be);
 	if (err) {
 		fprintf(stderr, "backend_echo: %s: %s\n", argv[1], strerror(-err));

@@ -53,7 +53,7 @@ def echo_fixture(tmp_path):
 
 
 def run_pmd(path, prefix, script, vdev="", eal=(), fails=False):
-    """Runs testpmd on one virtio-user port with the given commands; its output."""
+    """Runs testpmd on one virtio-user port with the given commands, and conditions to wait for; its output."""
     command = ["dpdk-testpmd", "--no-pci", "--no-telemetry", f"--file-prefix={prefix}", "-l", "0,1", *eal,
                f"--vdev=net_virtio_user0,path={path}{vdev}",
                "--", "-i", "--total-num-mbufs=4096", "--port-topology=loop"]
@@ -61,8 +61,8 @@ def run_pmd(path, prefix, script, vdev="", eal=(), fails=False):
                                text=True)
     try:
         for step in script:
-            if isinstance(step, (int, float)):
-                time.sleep(step)
+            if callable(step):
+                wait_for(step, "no traffic")
             else:
                 process.stdin.write(step + "\n")
                 process.stdin.flush()
@@ -81,14 +81,27 @@ def totals(out):
 
 
 MEMORY = ("--no-huge", "-m", "256")
-RUN = ["set fwd io", "start tx_first 2", 1, "stop"]
+
+
+def run_until(peer, frames):
+    """The commands that send frames round and round until the peer has seen so many in all."""
+    return ["set fwd io", "start tx_first 2", lambda: peer.count("frames") >= frames, "stop"]
+
+
+def wait_for(condition, what):
+    """Until it holds, for a minute."""
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end, what
+        time.sleep(0.1)
+
 
 
 @pytest.mark.parametrize("vdev", ["", ",mrg_rxbuf=0,in_order=0", ",queue_size=64", ",queues=2"])
 def test_frames_come_back(echo, tmp_path, vdev):
     """Frames go round and round until stopped; testpmd sends on what it received."""
     peer = echo("unsealed")
-    out = run_pmd(peer.path, tmp_path.name, [*RUN, "quit"], vdev, MEMORY)
+    out = run_pmd(peer.path, tmp_path.name, [*run_until(peer, 3000), "quit"], vdev, MEMORY)
     (received, sent), *_ = totals(out)
     counts = peer.finish()
     assert received > 1000, out
@@ -98,13 +111,31 @@ def test_frames_come_back(echo, tmp_path, vdev):
     assert counts["faults"] == {"hangup": 1}
 
 
+def test_it_connects_to_a_serving_front_end(echo, tmp_path):
+    """virtio-user serves, and starts after us."""
+    peer = echo("unsealed", "client")
+    time.sleep(0.2)
+    out = run_pmd(peer.path, tmp_path.name, [*run_until(peer, 3000), "quit"], ",server=1", MEMORY)
+    (received, _), *_ = totals(out)
+    assert received > 1000, out
+    assert peer.finish()["faults"] == {"hangup": 1}
+
+
 def test_a_port_may_stop_and_start(echo, tmp_path):
     """On the same connection."""
     peer = echo("unsealed")
+    stopped = []
+
+    def more():
+        """Frames since the second start; what is still under way of the first run counts little."""
+        stopped[:] = stopped or [peer.count("frames")]
+        return peer.count("frames") >= stopped[0] + 3000
+
     out = run_pmd(peer.path, tmp_path.name,
-                  [*RUN, "port stop 0", "port start 0", *RUN, "quit"], "", MEMORY)
+                  [*run_until(peer, 3000), "port stop 0", "port start 0", "start tx_first 2", more, "stop", "quit"],
+                  "", MEMORY)
     runs = totals(out)
-    assert len(runs) >= 2 and all(received > 1000 for received, _ in runs), out
+    assert len(runs) >= 2 and all(received > 0 for received, _ in runs), out
     counts = peer.finish()
     assert counts["faults"] == {"hangup": 1}
 
@@ -132,32 +163,47 @@ def monitor(path, command):
             pass
 
 
-def wait_for(condition, what):
-    """Until it holds, for a minute."""
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end, what
-        time.sleep(0.1)
+@pytest.fixture(name="qemu")
+def qemu_fixture(tmp_path):
+    """QEMU with nothing but a network card to boot from: iPXE sends DHCP requests through sealed memory."""
+    started = []
+
+    def start(path):
+        started.append(subprocess.Popen([
+            "qemu-system-x86_64", "-M", "q35,memory-backend=m", "-accel", "tcg", "-m", "64", "-display", "none",
+            "-nodefaults", "-object", "memory-backend-memfd,id=m,size=64M,share=on",
+            "-chardev", f"socket,id=c,path={path},reconnect-ms=200", "-netdev", "vhost-user,id=n,chardev=c",
+            "-device", "virtio-net-pci,netdev=n,disable-legacy=on,bootindex=1",
+            "-monitor", f"unix:{tmp_path}/mon,server,nowait"]))
+        return tmp_path / "mon"
+
+    yield start
+    for each in started:
+        each.kill()
+        each.wait()
 
 
-def test_qemu_boots_from_the_network(echo, tmp_path):
-    """iPXE sends DHCP requests through rings in sealed memory; a reset stops the rings and starts them again."""
+def test_qemu_may_reset_its_guest(echo, qemu):
+    """A reset stops the rings and starts them again, in one session."""
     peer = echo()
-    qemu = subprocess.Popen([
-        "qemu-system-x86_64", "-M", "q35,memory-backend=m", "-accel", "tcg", "-m", "64", "-display", "none",
-        "-nodefaults", "-object", "memory-backend-memfd,id=m,size=64M,share=on",
-        "-chardev", f"socket,id=c,path={peer.path}", "-netdev", "vhost-user,id=n,chardev=c",
-        "-device", "virtio-net-pci,netdev=n,disable-legacy=on,bootindex=1",
-        "-monitor", f"unix:{tmp_path}/mon,server,nowait"])
-    try:
-        wait_for(lambda: peer.count("frames") >= 2, "no frame")
-        before = peer.count("starts")
-        assert before >= 2
-        monitor(tmp_path / "mon", "system_reset")
-        wait_for(lambda: peer.count("starts") >= before + 2, "rings did not start again")
-        frames = peer.count("frames")
-        wait_for(lambda: peer.count("frames") > frames, "no frame after the reset")
-    finally:
-        qemu.terminate()
-        qemu.wait(timeout=20)
-    assert peer.finish()["faults"] == {"hangup": 1}
+    mon = qemu(peer.path)
+    wait_for(lambda: peer.count("frames") >= 2, "no frame")
+    before = peer.count("starts")
+    assert before >= 2
+    monitor(mon, "system_reset")
+    wait_for(lambda: peer.count("starts") >= before + 2, "rings did not start again")
+    frames = peer.count("frames")
+    wait_for(lambda: peer.count("frames") > frames, "no frame after the reset")
+    assert peer.finish()["faults"] == {}
+
+
+def test_qemu_goes_on_when_we_are_killed(echo, qemu):
+    """The next back end replaces the socket and finds the rings' positions in the guest's memory."""
+    peer = echo()
+    qemu(peer.path)
+    wait_for(lambda: peer.count("frames") >= 1, "no frame")
+    peer.process.kill()
+    peer.process.wait()
+    peer = echo()
+    wait_for(lambda: peer.count("frames") >= 1, "no frame after the restart")
+    assert peer.finish()["faults"] == {}
