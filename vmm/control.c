@@ -164,7 +164,7 @@ static void state_changed(void *opaque, enum vm_state state, const char *reason)
 				    reason));
 }
 
-int control_create(struct loop *loop, struct vm *vm, const struct config_file *file,
+int control_create(struct loop *loop, struct vm *vm, const struct config_file *file, uid_t uid,
 		   struct control **out)
 {
 	struct control *control = calloc(1, sizeof(*control));
@@ -172,7 +172,7 @@ int control_create(struct loop *loop, struct vm *vm, const struct config_file *f
 		.path = file->path,
 		.listen_fd = file->path ? -1 : config_file_open(file, 0),
 		.connected_fd = -1,
-		.allowed_uid = geteuid(),
+		.allowed_uid = uid,
 		.methods = methods,
 		.state = present_state,
 		.opaque = control,

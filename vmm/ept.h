@@ -1,7 +1,7 @@
 /*
  * Slots of guest RAM as KVM's second level of translation sees them: one KVM slot each, and its
- * dirty log, which runs whenever guest_memory's does. Large mappings need no more than the congruence that guest_memory keeps.
- * io thread.
+ * dirty log, which runs whenever guest_memory's does. Large mappings need no more than the
+ * congruence that guest_memory keeps. io thread.
  */
 #ifndef VMM_EPT_H
 #define VMM_EPT_H
@@ -19,7 +19,10 @@ struct ept {
 must_check int ept_init(struct ept *ept, struct guest_memory *gm, int vm_fd);
 void ept_fini(struct ept *ept);
 
-/* Both logs of one slot (the guest's own writes, and the host's), ORed into `bitmap`, and cleared; as guest_memory_log_fetch. */
+/*
+ * Both logs of one slot (the guest's own writes, and the host's), ORed into `bitmap`, and cleared;
+ * as guest_memory_log_fetch.
+ */
 must_check int ept_log_fetch(struct ept *ept, const struct mem_slot *slot, uint64_t *bitmap,
 			     size_t words);
 

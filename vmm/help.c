@@ -9,6 +9,7 @@ const char help_text[] =
 	"  --config FILE      configure from this JSON file and start\n"
 	"  --control FILE     serve JSON-RPC 2.0 here (a path to bind, or a listening descriptor);\n"
 	"                     without --config: wait for vm.configure and vm.start\n"
+	"  --control-uid UID  user whose control clients are served besides root and our own\n"
 	"  --grace SECONDS    time a guest has to power off after SIGTERM; default 30, 0: none\n"
 	"  --log-level LEVEL  error, warning, info (default) or debug\n"
 	"  --help             this text\n"

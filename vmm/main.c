@@ -3,12 +3,14 @@
  */
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <unistd.h>
 
 #include "core/log.h"
 #include "vmm/control.h"
@@ -21,6 +23,7 @@
 
 struct options {
 	struct config_file config, control;
+	uid_t control_uid;
 	unsigned int grace_s;
 	enum log_level level;
 };
@@ -42,14 +45,17 @@ static int usage_error(const char *option, const char *found, const char *allowe
 	return -EINVAL;
 }
 
-static int parse_grace(const char *text, unsigned int *seconds)
+static int parse_number(const char *option, const char *text, unsigned int max,
+			unsigned int *number)
 {
-	char *end;
+	char *end, allowed[48];
 	unsigned long v = strtoul(text, &end, 10);
 
-	if (*text < '0' || *text > '9' || *end || v > 3600)
-		return usage_error("--grace", text, "seconds from 0 to 3600");
-	*seconds = (unsigned int)v;
+	if (*text < '0' || *text > '9' || *end || v > max) {
+		snprintf(allowed, sizeof(allowed), "a number from 0 to %u", max);
+		return usage_error(option, text, allowed);
+	}
+	*number = (unsigned int)v;
 	return 0;
 }
 
@@ -66,6 +72,7 @@ static int parse_options(int argc, char **argv, struct options *options)
 	static const struct option longs[] = {
 		{"config", required_argument, NULL, 'c'},
 		{"control", required_argument, NULL, 's'},
+		{"control-uid", required_argument, NULL, 'u'},
 		{"grace", required_argument, NULL, 'g'},
 		{"log-level", required_argument, NULL, 'l'},
 		{"help", no_argument, NULL, 'h'},
@@ -82,7 +89,11 @@ static int parse_options(int argc, char **argv, struct options *options)
 			ret = parse_file("--control", optarg, &options->control);
 			break;
 		case 'g':
-			ret = parse_grace(optarg, &options->grace_s);
+			ret = parse_number("--grace", optarg, 3600, &options->grace_s);
+			break;
+		case 'u':
+			ret = parse_number("--control-uid", optarg, UINT_MAX - 1,
+					   &options->control_uid);
 			break;
 		case 'l':
 			if (log_level_parse(optarg, &options->level) < 0)
@@ -196,7 +207,8 @@ static int run(struct program *p)
 	if (from_file && configure(p) < 0)
 		return vm_exit_status(p->vm);
 	if (config_file_given(&p->options.control) &&
-	    control_create(p->loop, p->vm, &p->options.control, &p->control) < 0) {
+	    control_create(p->loop, p->vm, &p->options.control, p->options.control_uid,
+			   &p->control) < 0) {
 		vm_finish(p->vm, EXIT_HOST_FAILURE, 0, "the control socket cannot be served");
 		return vm_exit_status(p->vm);
 	}
@@ -213,6 +225,7 @@ int main(int argc, char **argv)
 		.options = {
 			.config = CONFIG_NO_FILE,
 			.control = CONFIG_NO_FILE,
+			.control_uid = geteuid(),
 			.grace_s = DEFAULT_GRACE_S,
 			.level = LOG_LEVEL_INFO,
 		},

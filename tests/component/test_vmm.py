@@ -275,7 +275,7 @@ def test_unbacked_huge_pages_are_refused(vmm):
 
 @pytest.mark.parametrize("options, words", [
     ([], "--config, --control"), (["--grace", "x"], "--grace"), (["--what"], "--what"),
-    (["--config", "fd:x"], "--config"), (["--control", "/x", "more"], "more")])
+    (["--config", "fd:x"], "--config"), (["--control-uid", "-1"], "--control-uid"), (["--control", "/x", "more"], "more")])
 def test_bad_options(vmm, options, words):
     vmm.start(None, *options)
     status, errors = vmm.end()
@@ -287,6 +287,6 @@ def test_help_names_every_option(vmm):
     vmm.start(None, "--help")
     said, _ = vmm.process.communicate(timeout=vmm_rig.DEADLINE)
     assert vmm.process.returncode == 0
-    for option in ("--config", "--control", "--grace", "--log-level", "--help", "vcpus",
+    for option in ("--config", "--control", "--control-uid", "--grace", "--log-level", "--help", "vcpus",
                    "page_size", "exit_record", "debug_exit"):
         assert option in said
