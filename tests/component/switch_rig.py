@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 import select
+import shutil
 import socket
 import subprocess
 import time
@@ -70,7 +71,7 @@ class Switch:
         self.control = directory / "control.sock"
         self.log = directory / "vswitch.log"
         # DPDK's libraries leak by design what lives until exit; ours is covered by the unit tests.
-        env = dict(os.environ, ASAN_OPTIONS="detect_leaks=0:allow_user_segv_handler=1")
+        env = dict(os.environ, ASAN_OPTIONS="detect_leaks=0")
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen([VSWITCH, "--control", self.control, *args], env=env,
                                             stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -214,9 +215,10 @@ class Testpmd:
 
     def __init__(self, name, path, station, peer, devargs="", args=()):
         mac = "02:00:00:00:00:%02x"
+        self.prefix = f"{name}-{os.getpid()}"
         # It prompts by write() but answers by printf(): line by line, or they come in disorder.
         words = ["stdbuf", "-oL", "dpdk-testpmd", "--lcores", "0@0,1@0", "--no-pci", "--no-huge", "--no-shconf",
-                 "-m", "256", "--file-prefix", f"{name}-{os.getpid()}",
+                 "-m", "256", "--file-prefix", self.prefix,
                  "--vdev", f"net_virtio_user0,path={path},mac={mac % station}{devargs}",
                  "--", "-i", "--no-mlockall", "--total-num-mbufs=8192",
                  f"--eth-peer=0,{mac % peer}", *args]
@@ -261,6 +263,11 @@ class Testpmd:
         """kill -9."""
         self.process.kill()
         self.process.communicate()
+        self.clean()
+
+    def clean(self):
+        """The EAL leaves its directory behind, and root cannot tell it where else to make it."""
+        shutil.rmtree(f"/run/dpdk/{self.prefix}", ignore_errors=True)
 
     def quit(self):
         """A clean end."""
@@ -268,4 +275,5 @@ class Testpmd:
             self.process.stdin.write(b"quit\n")
             self.process.stdin.close()
             self.process.stdout.read()
+        self.clean()
         assert self.process.wait(30) == 0

@@ -71,6 +71,8 @@ def fixture_open_path():
     """A directory that other users may enter; pytest's own are closed."""
     with tempfile.TemporaryDirectory() as name:
         os.chmod(name, 0o755)
+        os.mkdir(f"{name}/run")
+        os.chown(f"{name}/run", 60998, 60998)
         yield pathlib.Path(name)
 
 
@@ -87,7 +89,7 @@ def test_inherited_socket_and_ordinary_user(open_path):
                  "--bounding-set=-all", "--inh-caps=-all", VSWITCH,
                  "--control", f"fd:{listener.fileno()}"],
                 pass_fds=[listener.fileno()], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env={"PATH": os.environ["PATH"], "ASAN_OPTIONS": "detect_leaks=0"})
+                env={"RUNTIME_DIRECTORY": str(open_path / "run"), "ASAN_OPTIONS": "detect_leaks=0"})
     try:
         call = Rpc(path)
         assert call("switch.info")["pid"] == process.pid
