@@ -73,7 +73,8 @@ uint32_t pci_device_config_read(struct pci_device *pci, uint16_t offset, unsigne
 void pci_device_config_write(struct pci_device *pci, uint16_t offset, unsigned int len,
 			     uint32_t value);
 
-/* Command register, BARs, interrupt line back to power-on; capabilities keep their declarations. */
+/* Power-on: INTx low and every bit the guest may write 0, in capabilities too; a device whose
+ * registers start otherwise sets them afterwards. Declarations stay. */
 void pci_device_reset(struct pci_device *pci);
 
 /* Level of the function's INTx wire, honouring Interrupt Disable, and the status bit. Lock held. */
