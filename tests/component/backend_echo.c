@@ -24,6 +24,7 @@
 
 struct echo {
 	struct loop *loop;
+	struct loop_signal *term, *report;
 	struct vhost_backend *be;
 	struct vhost_backend_ring *rings[RINGS];
 	struct loop_io *kicks[RINGS];
@@ -187,12 +188,34 @@ static void on_term(void *opaque)
 	loop_stop(((struct echo *)opaque)->loop);
 }
 
+static int run(struct echo *echo, struct vhost_backend_config *config)
+{
+	int err = -ENOMEM;
+
+	echo->term = loop_signal_add(echo->loop, SIGTERM, on_term, echo);
+	echo->report = loop_signal_add(echo->loop, SIGUSR1, on_report, echo);
+	if (echo->term && echo->report)
+		err = vhost_backend_create(config, &echo->be);
+	if (err) {
+		fprintf(stderr, "backend_echo: %s: %s\n", config->path, strerror(-err));
+	} else {
+		printf("listening\n");
+		fflush(stdout);
+		err = loop_run(echo->loop);
+		vhost_backend_destroy(echo->be, NULL, NULL);
+	}
+	loop_signal_remove(echo->term);
+	loop_signal_remove(echo->report);
+	return err;
+}
+
 int main(int argc, char **argv)
 {
 	struct echo echo = { .loop = loop_create() };
 	struct vhost_backend_config config = {
 		.loop = echo.loop,
 		.role = VHOST_BACKEND_SERVER,
+		.path = argv[1],
 		.mode = 0600,
 		.features = 1ull << VIRTIO_NET_F_MRG_RXBUF | 1ull << VIRTIO_NET_F_MQ |
 			    1ull << VIRTIO_NET_F_STATUS | 1ull << VIRTIO_NET_F_CTRL_VQ,
@@ -203,26 +226,16 @@ int main(int argc, char **argv)
 	int err;
 
 	log_init("backend_echo", LOG_LEVEL_DEBUG);
-	if (argc < 2 || !echo.loop || !loop_signal_add(echo.loop, SIGTERM, on_term, &echo) ||
-	    !loop_signal_add(echo.loop, SIGUSR1, on_report, &echo)) {
+	if (argc < 2 || !echo.loop) {
 		fprintf(stderr, "usage: backend_echo SOCKET [unsealed] [client]\n");
 		return 2;
 	}
-	config.path = argv[1];
 	for (int i = 2; i < argc; i++) {
 		config.allow_unsealed |= !strcmp(argv[i], "unsealed");
 		if (!strcmp(argv[i], "client"))
 			config.role = VHOST_BACKEND_CLIENT;
 	}
-	err = vhost_backend_create(&config, &echo.be);
-	if (err) {
-		fprintf(stderr, "backend_echo: %s: %s\n", argv[1], strerror(-err));
-		return 1;
-	}
-	printf("listening\n");
-	fflush(stdout);
-	err = loop_run(echo.loop);
-	vhost_backend_destroy(echo.be, NULL, NULL);
+	err = run(&echo, &config);
 	loop_destroy(echo.loop);
 	return err ? 1 : 0;
 }
