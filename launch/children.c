@@ -120,7 +120,12 @@ static void child_ended(void *opaque, int fd, unsigned int events)
 	siginfo_t info = {0};
 	json_t *params;
 
-	if (waitid(P_PIDFD, (id_t)fd, &info, WEXITED | WNOHANG) < 0 || !info.si_pid)
+	if (waitid(P_PIDFD, (id_t)fd, &info, WEXITED | WNOHANG) < 0) {
+		log_err("waiting for process %d: %s", child->pid, strerror(errno));
+		child_free(child);
+		return;
+	}
+	if (!info.si_pid)
 		return;
 	log_info("process %d (uid %u) ended: %s %d", child->pid, child->uid,
 		 info.si_code == CLD_EXITED ? "status" : "signal", info.si_status);

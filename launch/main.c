@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -238,6 +239,8 @@ int main(int argc, char **argv)
 		return ret < 0 ? STATUS_USAGE : 0;
 	log_init("vmm-launch", level);
 	umask(077);
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGCHLD, SIG_DFL); /* ignored, as some parents leave it, children reap themselves */
 	/* An interrupt from vmm-mgmt's terminal is vmm-mgmt's to act on. */
 	setsid();
 	if (check_surroundings() < 0)
