@@ -212,8 +212,7 @@ def test_console_socket(vmm, tmp_path):
     path = tmp_path / "console.sock"
     vmm.start(vmm.config("quiet end=button", console={"type": "socket", "file": str(path)}))
     control = vmm.control()
-    client = socket.socket(socket.AF_UNIX)
-    client.connect(str(path))
+    client = vmm_rig.connect(path)
     assert os.stat(path).st_mode & 0o777 == 0o600
     lines = client.makefile()
     assert lines.readline() == "tiny: pvh\n"

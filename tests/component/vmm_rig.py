@@ -26,10 +26,7 @@ class Control:
     """A client of the control socket."""
 
     def __init__(self, path):
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(DEADLINE)
-        wait_for(path.exists)
-        self.socket.connect(str(path))
+        self.socket = connect(path)
         self.lines = self.socket.makefile()
         self.notes = []
         self.next_id = 0
@@ -126,6 +123,22 @@ class Vmm:
         if self.process and self.process.poll() is None:
             self.process.send_signal(signal.SIGKILL)
             self.process.communicate()
+
+
+def connect(path):
+    """A connection, as soon as somebody listens there."""
+    client = socket.socket(socket.AF_UNIX)
+    client.settimeout(DEADLINE)
+
+    def listens():
+        try:
+            client.connect(str(path))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+        return True
+
+    wait_for(listens)
+    return client
 
 
 def wait_for(condition):
