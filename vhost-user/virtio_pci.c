@@ -150,7 +150,7 @@ static void queue_reset(struct virtio_queue *queue)
 		return; /* nobody rang */
 }
 
-static void finish_reset(struct virtio_pci *vp)
+void virtio_pci_clear(struct virtio_pci *vp)
 {
 	for (unsigned int i = 0; i < vp->queue_count; i++)
 		queue_reset(&vp->queues[i]);
@@ -164,6 +164,11 @@ static void finish_reset(struct virtio_pci *vp)
 	vp->reset_pending = false;
 	vp->status = 0;
 	vp->counters.resets++;
+}
+
+static void finish_reset(struct virtio_pci *vp)
+{
+	virtio_pci_clear(vp);
 	if (vp->ops->was_reset)
 		vp->ops->was_reset(vp);
 }

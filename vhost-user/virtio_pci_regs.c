@@ -107,6 +107,11 @@ static void status_write(struct virtio_pci *vp, uint8_t value)
 			virtio_pci_guest_fault(vp); /* it has not waited for 0: §4.1.4.3.2 */
 		return;
 	}
+	if (!value && !vp->status) {
+		/* It reads 0 already, so the driver will not wait; nor is there anything to stop. */
+		virtio_pci_clear(vp);
+		return;
+	}
 	if (!value) {
 		vp->reset_pending = true;
 		virtio_pci_wake(vp);

@@ -29,6 +29,7 @@ void virtio_pci_window_written(struct virtio_pci *vp, uint16_t offset, unsigned 
 
 /* From the registers to the life cycle. */
 void virtio_pci_wake(struct virtio_pci *vp); /* the io thread looks at status again */
+void virtio_pci_clear(struct virtio_pci *vp); /* the registers as after a reset; rings stopped */
 void virtio_pci_clear_interrupt(struct virtio_pci *vp);
 
 static inline void virtio_pci_guest_fault(struct virtio_pci *vp)

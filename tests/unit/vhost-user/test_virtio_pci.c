@@ -215,6 +215,21 @@ static void test_life(void **state)
 	vring_driver_fini(&vd);
 }
 
+/* A reset of what is reset already is done at once: no driver would wait for it. */
+static void test_reset_at_rest(void **state)
+{
+	struct fixture *f = *state;
+
+	virtio_rig_write(&f->rig, VIRTIO_PCI_COMMON_Q_DESCLO, 4, 0x1000);
+	virtio_rig_write(&f->rig, VIRTIO_PCI_COMMON_STATUS, 1, 0);
+	virtio_rig_write(&f->rig, VIRTIO_PCI_COMMON_STATUS, 1, VIRTIO_CONFIG_S_ACKNOWLEDGE);
+	assert_int_equal(virtio_rig_status(&f->rig), VIRTIO_CONFIG_S_ACKNOWLEDGE);
+	virtio_rig_settle(&f->rig);
+	assert_int_equal(virtio_rig_status(&f->rig), VIRTIO_CONFIG_S_ACKNOWLEDGE);
+	assert_int_equal(f->probe->vp.queues[0].desc, 0);
+	assert_int_equal(virtio_rig_counter(&f->rig, "guest_faults"), 0);
+}
+
 static void test_failing_start(void **state)
 {
 	struct fixture *f = *state;
@@ -453,6 +468,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_identity, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_features, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_life, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_reset_at_rest, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_failing_start, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_doorbells, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_intx, setup, teardown),
