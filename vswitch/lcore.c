@@ -165,6 +165,11 @@ static void lcore_sleep(struct lcore *lc)
 {
 	if (!lcore_arm(lc))
 		return;
+	/* What came before a device's interrupt was on. */
+	if (lcore_poll(lc) > 0) {
+		lcore_disarm(lc, lc->queue_count);
+		return;
+	}
 	atomic_store(&lc->asleep, true);
 	/* The command's author stores it first and looks at nothing; its wake_fd stays readable. */
 	lcore_wait(lc);
@@ -299,7 +304,8 @@ int lcores_add_queue(struct lcores *lcores, struct rx_queue *queue)
 	if (lc->queues_given == LCORE_MAX_QUEUES)
 		return -ENOSPC;
 	if (queue->kick_fd >= 0) {
-		rc = lcore_watch_fd(lc, queue->kick_fd, EPOLLIN | EPOLLET);
+		rc = lcore_watch_fd(lc, queue->kick_fd,
+				    EPOLLIN | (queue->kick_level ? 0 : EPOLLET));
 		if (rc < 0)
 			return rc;
 	}

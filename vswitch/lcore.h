@@ -5,8 +5,8 @@
  * and is acknowledged between two bursts; the main thread waits for that, some microseconds.
  *
  * A lcore without work for LCORE_SPIN_US asks its queues for kicks and sleeps until one comes, a
- * command comes, or LCORE_SLEEP_MAX_MS have passed; queues without kicks are looked at every
- * LCORE_NAP_MIN_US, growing to LCORE_NAP_MAX_US.
+ * command comes, or LCORE_SLEEP_MAX_MS have passed; queues without kicks (devices without receive
+ * interrupts) are looked at every LCORE_NAP_MIN_US, growing to LCORE_NAP_MAX_US.
  *
  * A peer's eventfd may block the lcore that writes it. The main thread's timer calls
  * lcores_watch: a lcore that has not moved since the last call is interrupted by a signal, which

@@ -1,4 +1,3 @@
-#include <dirent.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,36 +14,21 @@
 #include "vswitch/port_ethdev.h"
 #include "vswitch/switch.h"
 
-#define HUGE_DIR "/sys/kernel/mm/hugepages"
-
 #define EXIT_USAGE 2
 
-/* Bytes of huge pages that nobody uses yet. */
-static uint64_t main_huge_free(void)
+/*
+ * net_tap counts arrivals in the handler of a real-time signal, and not atomically: when two threads
+ * run it at once one arrival is forgotten, and a frame waits for the next one. So the threads that
+ * the EAL starts have these signals blocked, and they all come to the main thread.
+ */
+static void main_driver_signals(int how)
 {
-	DIR *dir = opendir(HUGE_DIR);
-	struct dirent *entry;
-	uint64_t total = 0;
+	sigset_t set;
 
-	if (!dir)
-		return 0;
-	while ((entry = readdir(dir))) {
-		unsigned long long kib, pages;
-		char path[512];
-		FILE *file;
-
-		if (sscanf(entry->d_name, "hugepages-%llukB", &kib) != 1)
-			continue;
-		snprintf(path, sizeof(path), HUGE_DIR "/%s/free_hugepages", entry->d_name);
-		file = fopen(path, "re");
-		if (!file)
-			continue;
-		if (fscanf(file, "%llu", &pages) == 1)
-			total += pages * kib * KIB;
-		fclose(file);
-	}
-	closedir(dir);
-	return total;
+	sigemptyset(&set);
+	for (int signo = SIGRTMIN; signo <= SIGRTMAX; signo++)
+		sigaddset(&set, signo);
+	pthread_sigmask(how, &set, NULL);
 }
 
 static int main_init_eal(const struct options *options)
@@ -57,15 +41,17 @@ static int main_init_eal(const struct options *options)
 		log_err("cannot tell which CPUs are ours: %m");
 		return -1;
 	}
-	if (options_make_eal(options, &allowed, main_huge_free(), &eal) < 0) {
+	if (options_make_eal(options, &allowed, &eal) < 0) {
 		log_err("more than %d EAL arguments", OPTIONS_MAX_EAL_ARGS);
 		return -1;
 	}
+	main_driver_signals(SIG_BLOCK);
 	if (rte_eal_init(eal.argc, eal.argv) < 0) {
 		log_err("DPDK's EAL did not start: %s (its own words are above)",
 			rte_strerror(rte_errno));
 		return -1;
 	}
+	main_driver_signals(SIG_UNBLOCK);
 	return 0;
 }
 

@@ -9,8 +9,9 @@
 #define OPTIONS_FDB_SIZE 65536u
 #define OPTIONS_FDB_AGE 300u /* seconds; 802.1Q 8.8.3 */
 #define OPTIONS_MBUFS 8191u
-#define OPTIONS_HUGE_NEEDED (64ull << 20) /* bytes */
-#define OPTIONS_NO_HUGE_MIB "128"
+/* Without huge pages the EAL takes its memory at once (untouched pages cost nothing). */
+#define OPTIONS_EAL_MIB 48u
+#define OPTIONS_MBUF_BYTES 2560u
 
 /* EAL arguments by what they say something about. */
 static const char *const memory_args[] = {"--in-memory", "--no-huge",	 "-m",
@@ -33,13 +34,14 @@ const char *options_help(void)
 	       "                      (default: one thread on any CPU)\n"
 	       "  --fdb-size N        addresses the forwarding table holds, 16..4194304 (65536)\n"
 	       "  --fdb-age SECONDS   until an unseen address is forgotten, 1..1000000 (300)\n"
+	       "  --huge-pages        packet buffers in huge pages, for physical devices; they are\n"
+	       "                      otherwise left to the guests\n"
 	       "  --mbufs N           packet buffers for ethdev ports, 1023..1048575 (8191)\n"
 	       "  --log-level LEVEL   error, warning, info or debug (info)\n"
 	       "  --help              this text\n"
 	       "\n"
-	       "Behind \"--\" come arguments for DPDK's EAL. Without any, huge pages are used if\n"
-	       "there are free ones, no file is left behind, and no PCI device is touched that no\n"
-	       "port asks for.\n";
+	       "Behind \"--\" come arguments for DPDK's EAL. Without any, no file is left behind, and\n"
+	       "no PCI device is touched that no port asks for.\n";
 }
 
 /* 0 or -EINVAL. */
@@ -110,8 +112,8 @@ int options_parse_cpus(const char *text, const cpu_set_t *allowed, struct option
 	return -EINVAL;
 }
 
-enum { OPT_CONTROL = 256, OPT_UID, OPT_LCORES, OPT_FDB_SIZE, OPT_FDB_AGE, OPT_MBUFS, OPT_LOG,
-       OPT_HELP };
+enum { OPT_CONTROL = 256, OPT_UID, OPT_LCORES, OPT_FDB_SIZE, OPT_FDB_AGE, OPT_HUGE, OPT_MBUFS,
+       OPT_LOG, OPT_HELP };
 
 static const struct option long_options[] = {
 	{"control", required_argument, NULL, OPT_CONTROL},
@@ -119,6 +121,7 @@ static const struct option long_options[] = {
 	{"lcores", required_argument, NULL, OPT_LCORES},
 	{"fdb-size", required_argument, NULL, OPT_FDB_SIZE},
 	{"fdb-age", required_argument, NULL, OPT_FDB_AGE},
+	{"huge-pages", no_argument, NULL, OPT_HUGE},
 	{"mbufs", required_argument, NULL, OPT_MBUFS},
 	{"log-level", required_argument, NULL, OPT_LOG},
 	{"help", no_argument, NULL, OPT_HELP},
@@ -173,6 +176,9 @@ static int options_set(struct options *options, int opt, const char *value, char
 		if (sched_getaffinity(0, sizeof(allowed), &allowed) < 0)
 			CPU_SET(0, &allowed);
 		return options_parse_cpus(value, &allowed, options, why, why_size);
+	case OPT_HUGE:
+		options->huge_pages = true;
+		return 0;
 	case OPT_LOG:
 		if (log_level_parse(value, &options->log_level) == 0)
 			return 0;
@@ -279,7 +285,7 @@ static void options_eal_add(struct options_eal *eal, const char *arg)
 	eal->argc++;
 }
 
-int options_make_eal(const struct options *options, const cpu_set_t *allowed, uint64_t huge_free,
+int options_make_eal(const struct options *options, const cpu_set_t *allowed,
 		     struct options_eal *eal)
 {
 	memset(eal, 0, sizeof(*eal));
@@ -287,14 +293,18 @@ int options_make_eal(const struct options *options, const cpu_set_t *allowed, ui
 	options_eal_add(eal, "vswitch");
 	options_eal_add(eal, eal->lcores);
 	if (!options_eal_says(options, memory_args)) {
-		if (huge_free >= OPTIONS_HUGE_NEEDED) {
+		if (options->huge_pages) {
 			options_eal_add(eal, "--in-memory");
 		} else {
 			/* --no-huge and --in-memory exclude each other; no file is made either way. */
 			options_eal_add(eal, "--no-huge");
 			options_eal_add(eal, "--no-shconf");
 			options_eal_add(eal, "-m");
-			options_eal_add(eal, OPTIONS_NO_HUGE_MIB);
+			snprintf(eal->memory, sizeof(eal->memory), "%u",
+				 OPTIONS_EAL_MIB +
+					 (unsigned int)((uint64_t)options->mbufs *
+							OPTIONS_MBUF_BYTES >> 20));
+			options_eal_add(eal, eal->memory);
 		}
 	}
 	if (!options_eal_says(options, pci_args)) {

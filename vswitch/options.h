@@ -19,6 +19,7 @@ struct options {
 	uint32_t fdb_size;
 	uint32_t fdb_age;
 	uint32_t mbufs;
+	bool huge_pages;
 	enum log_level log_level;
 	/* Behind "--"; borrowed from argv. */
 	char *const *eal_args;
@@ -44,14 +45,14 @@ struct options_eal {
 	int argc;
 	char *argv[OPTIONS_MAX_EAL_ARGS + 1];
 	char lcores[2048];
+	char memory[16];
 };
 
 /*
- * huge_free: bytes of free huge pages; with less than the EAL needs it is told to do without.
  * Arguments given behind "--" come last and win; those that contradict a default switch it off.
  * 0 or -E2BIG.
  */
 must_check int options_make_eal(const struct options *options, const cpu_set_t *allowed,
-				uint64_t huge_free, struct options_eal *eal);
+				struct options_eal *eal);
 
 #endif

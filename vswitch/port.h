@@ -92,7 +92,11 @@ struct rx_queue {
 	struct port *port;
 	unsigned int index; /* among the port's */
 	unsigned int lcore; /* who polls it */
-	int kick_fd;	    /* becomes readable (edge) when there is work; -1: it is polled now and then */
+	/* Becomes readable when there is work; -1: none, the queue is looked at now and then. */
+	int kick_fd;
+	/* It stays readable as long as there is work. Otherwise it is watched for edges and never
+	 * read: it may be the peer's. */
+	bool kick_level;
 };
 
 /* The ports to flood to. */

@@ -3,34 +3,18 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <rte_dev.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
-#include <rte_mbuf.h>
-#include <rte_spinlock.h>
 
 #include "core/log.h"
+#include "vswitch/port_ethdev_internal.h"
 
 #define ETHDEV_DESCRIPTORS 512u
 #define ETHDEV_POOL_DEFAULT 8191u /* 2^n - 1 fills a mempool best */
 #define ETHDEV_POOL_CACHE 128u
-
-struct ethdev_tx {
-	rte_spinlock_t lock; /* several lcores may send to one queue */
-} __attribute__((aligned(64)));
-
-struct port_ethdev {
-	struct port port;
-	uint16_t dev;
-	unsigned int queues;
-	bool multi_segment; /* the device sends chained mbufs */
-	char *devargs;
-	struct lcores *lcores;
-	struct rx_queue rx[PORT_ETHDEV_MAX_QUEUES];
-	unsigned int rx_given; /* to lcores */
-	struct ethdev_tx tx[PORT_ETHDEV_MAX_QUEUES];
-};
 
 /* The main thread makes it; ports that use it come later. */
 static struct rte_mempool *ethdev_pool;
@@ -41,204 +25,6 @@ void port_ethdev_set_pool_size(unsigned int mbufs)
 {
 	ethdev_pool_size = mbufs;
 }
-
-static struct port_ethdev *port_to_ethdev(struct port *port)
-{
-	return container_of(port, struct port_ethdev, port);
-}
-
-/* ---- receiving ---- */
-
-/* Makes a frame of an mbuf; false: not enough pieces left. */
-static bool ethdev_frame(struct frame *frame, struct rte_mbuf *mbuf, struct iovec *iov,
-			 unsigned int room)
-{
-	if (mbuf->nb_segs > room)
-		return false;
-	frame->iov = iov;
-	frame->iov_count = mbuf->nb_segs;
-	frame->mbuf = mbuf;
-	frame->shared = false;
-	memset(&frame->hdr, 0, sizeof(frame->hdr));
-	for (struct rte_mbuf *seg = mbuf; seg; seg = seg->next, iov++)
-		*iov = (struct iovec){.iov_base = rte_pktmbuf_mtod(seg, void *),
-				      .iov_len = rte_pktmbuf_data_len(seg)};
-	frame_fetch_head(frame, rte_pktmbuf_pkt_len(mbuf));
-	return true;
-}
-
-static unsigned int ethdev_receive(struct rx_queue *queue, struct burst *burst)
-{
-	struct port *port = queue->port;
-	struct stats_cell *cell = &port->cells[burst->lcore];
-	struct rte_mbuf **mbufs = (struct rte_mbuf **)burst->mbufs;
-	unsigned int pieces = 0;
-	uint64_t bytes = 0;
-
-	burst->taken = rte_eth_rx_burst(port_to_ethdev(port)->dev, (uint16_t)queue->index, mbufs,
-					FRAME_BURST);
-	for (unsigned int i = 0; i < burst->taken; i++) {
-		uint32_t len = rte_pktmbuf_pkt_len(mbufs[i]);
-
-		bytes += len;
-		if (len < FRAME_MIN) {
-			stats_drop(cell, DROP_BAD_FRAME, 1);
-		} else if (len > port->max_frame ||
-			   !ethdev_frame(&burst->frames[burst->count], mbufs[i],
-					 burst->rx_iov + pieces, BURST_PIECES - pieces)) {
-			stats_drop(cell, DROP_TOO_LONG, 1);
-		} else {
-			pieces += mbufs[i]->nb_segs;
-			/* From here on the frame holds it. */
-			mbufs[i] = NULL;
-			burst->count++;
-		}
-	}
-	if (burst->taken) {
-		stats_add(&cell->rx_frames, burst->taken);
-		stats_add(&cell->rx_bytes, bytes);
-	}
-	return burst->taken;
-}
-
-static void ethdev_release(struct rx_queue *queue, struct burst *burst)
-{
-	/* Those that were no frames, then those that nobody took over. */
-	for (unsigned int i = 0; i < burst->taken; i++)
-		rte_pktmbuf_free(burst->mbufs[i]);
-	for (unsigned int i = 0; i < burst->count; i++)
-		rte_pktmbuf_free(burst->frames[i].mbuf);
-}
-
-/* ---- sending ---- */
-
-/* Copies the frame into new mbufs. NULL and the reason when that cannot be. */
-static struct rte_mbuf *ethdev_copy(const struct port_ethdev *eth, const struct frame *frame,
-				    enum drop_reason *reason)
-{
-	struct rte_mbuf *first = rte_pktmbuf_alloc(ethdev_pool), *last = first;
-	unsigned int i = 0;
-	size_t done = 0;
-	const uint8_t *from = frame->head;
-	size_t left = frame->head_len;
-
-	*reason = DROP_NO_MEMORY;
-	while (first) {
-		size_t n = MIN(left, rte_pktmbuf_tailroom(last));
-
-		memcpy(rte_pktmbuf_mtod_offset(last, uint8_t *, last->data_len), from + done, n);
-		last->data_len += (uint16_t)n;
-		first->pkt_len += (uint32_t)n;
-		done += n;
-		left -= n;
-		if (left == 0) {
-			if (i == frame->iov_count)
-				return first;
-			from = frame->iov[i].iov_base;
-			left = frame->iov[i++].iov_len;
-			done = 0;
-			continue;
-		}
-		if (!eth->multi_segment) {
-			*reason = DROP_OVERSIZE;
-			break;
-		}
-		last->next = rte_pktmbuf_alloc(ethdev_pool);
-		last = last->next;
-		if (!last)
-			break;
-		first->nb_segs++;
-	}
-	rte_pktmbuf_free(first);
-	return NULL;
-}
-
-static struct rte_mbuf *ethdev_mbuf(const struct port_ethdev *eth, struct frame *frame,
-				    struct stats_cell *cell)
-{
-	struct rte_mbuf *mbuf = frame->mbuf;
-	enum drop_reason reason;
-
-	if (frame->len > eth->port.max_frame) {
-		stats_drop(cell, DROP_OVERSIZE, 1);
-		return NULL;
-	}
-	if (mbuf && !frame->shared && (mbuf->nb_segs == 1 || eth->multi_segment)) {
-		frame->mbuf = NULL;
-		return mbuf;
-	}
-	mbuf = ethdev_copy(eth, frame, &reason);
-	if (!mbuf)
-		stats_drop(cell, reason, 1);
-	return mbuf;
-}
-
-/* Frames that need nothing more done to them. */
-static void ethdev_send_plain(struct port_ethdev *eth, struct burst *burst,
-			      struct frame *const *frames, unsigned int count)
-{
-	struct stats_cell *cell = &eth->port.cells[burst->lcore];
-	unsigned int queue = burst->lcore % eth->queues, n = 0, sent;
-	struct rte_mbuf *out[FRAME_BURST];
-	uint32_t len[FRAME_BURST];
-	uint64_t bytes = 0;
-
-	for (unsigned int i = 0; i < count; i++) {
-		out[n] = ethdev_mbuf(eth, frames[i], cell);
-		len[n] = frames[i]->len;
-		if (out[n])
-			n++;
-	}
-	rte_spinlock_lock(&eth->tx[queue].lock);
-	sent = rte_eth_tx_burst(eth->dev, (uint16_t)queue, out, (uint16_t)n);
-	rte_spinlock_unlock(&eth->tx[queue].lock);
-	for (unsigned int i = 0; i < sent; i++)
-		bytes += len[i];
-	for (unsigned int i = sent; i < n; i++)
-		rte_pktmbuf_free(out[i]);
-	stats_add(&cell->tx_frames, sent);
-	stats_add(&cell->tx_bytes, bytes);
-	if (sent < n)
-		stats_drop(cell, DROP_FULL, n - sent);
-}
-
-struct ethdev_finishing {
-	struct port_ethdev *eth;
-	struct burst *burst;
-};
-
-static void ethdev_finished(void *opaque, struct frame *const *frames, unsigned int count)
-{
-	struct ethdev_finishing *finishing = opaque;
-
-	ethdev_send_plain(finishing->eth, finishing->burst, frames, count);
-}
-
-static void ethdev_send(struct port *port, struct burst *burst, struct frame *const *frames,
-			unsigned int count)
-{
-	struct port_ethdev *eth = port_to_ethdev(port);
-	struct ethdev_finishing finishing = {.eth = eth, .burst = burst};
-	struct stats_cell *cell = &port->cells[burst->lcore];
-	unsigned int plain = 0;
-
-	for (unsigned int i = 0; i < count; i++) {
-		int made;
-
-		if (!offload_needs(&frames[i]->hdr))
-			continue;
-		ethdev_send_plain(eth, burst, frames + plain, i - plain);
-		plain = i + 1;
-		made = offload_finish(frames[i], &burst->scratch, ethdev_finished, &finishing);
-		if (made < 0)
-			stats_drop(cell, DROP_UNSEGMENTABLE, 1);
-		else
-			stats_add(&cell->copies, (uint64_t)made - 1);
-	}
-	ethdev_send_plain(eth, burst, frames + plain, count - plain);
-}
-
-/* ---- the main thread ---- */
 
 static bool ethdev_link(struct port *port)
 {
@@ -299,6 +85,8 @@ static const struct port_ops ethdev_ops = {
 	.receive = ethdev_receive,
 	.release = ethdev_release,
 	.send = ethdev_send,
+	.arm = ethdev_arm,
+	.disarm = ethdev_disarm,
 	.describe = ethdev_describe,
 	.link = ethdev_link,
 	.destroy = ethdev_destroy,
@@ -382,40 +170,75 @@ static int ethdev_setup_queues(const struct port_ethdev *eth)
 	return rc;
 }
 
+/* 0 or -errno of the device. */
+static int ethdev_apply(struct port_ethdev *eth, struct rte_eth_conf *conf)
+{
+	int rc = rte_eth_dev_configure(eth->dev, (uint16_t)eth->queues, (uint16_t)eth->queues,
+				       conf);
+
+	if (rc < 0)
+		return rc;
+	rc = ethdev_setup_queues(eth);
+	if (rc < 0)
+		return rc;
+	rc = rte_eth_dev_set_mtu(eth->dev, (uint16_t)eth->port.mtu);
+	if (rc < 0 && rc != -ENOTSUP)
+		return rc;
+	return rte_eth_dev_start(eth->dev);
+}
+
 static int ethdev_configure(struct port_ethdev *eth, char *why, size_t why_size)
 {
-	struct rte_eth_conf conf = {0};
+	struct rte_eth_conf conf = {.intr_conf.rxq = 1};
 	struct rte_eth_dev_info info;
-	uint16_t queues = (uint16_t)eth->queues;
 	int rc = rte_eth_dev_info_get(eth->dev, &info);
 
 	if (rc < 0)
 		return ethdev_explain(rc, why, why_size, "the device does not describe itself");
-	if (queues > info.max_rx_queues || queues > info.max_tx_queues)
+	if (eth->queues > info.max_rx_queues || eth->queues > info.max_tx_queues)
 		return ethdev_explain(-EINVAL, why, why_size,
-				      "%u queue pairs asked for, the device has %u and %u", queues,
-				      info.max_rx_queues, info.max_tx_queues);
+				      "%u queue pairs asked for, the device has %u and %u",
+				      eth->queues, info.max_rx_queues, info.max_tx_queues);
 	conf.txmode.offloads = info.tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
 	if (eth->port.max_frame > RTE_MBUF_DEFAULT_DATAROOM)
 		conf.rxmode.offloads = info.rx_offload_capa & RTE_ETH_RX_OFFLOAD_SCATTER;
 	eth->multi_segment = conf.txmode.offloads != 0;
-	rc = rte_eth_dev_configure(eth->dev, queues, queues, &conf);
+	rc = ethdev_apply(eth, &conf);
+	eth->interrupts = rc == 0;
+	if (rc < 0) {
+		/* Some refuse to start with interrupts: then it is polled. */
+		conf.intr_conf.rxq = 0;
+		rc = ethdev_apply(eth, &conf);
+	}
 	if (rc < 0)
-		return ethdev_explain(rc, why, why_size, "the device cannot be configured");
-	rc = ethdev_setup_queues(eth);
-	if (rc < 0)
-		return ethdev_explain(rc, why, why_size, "the device's queues cannot be set up");
-	rc = rte_eth_dev_set_mtu(eth->dev, (uint16_t)eth->port.mtu);
-	if (rc < 0 && rc != -ENOTSUP)
-		return ethdev_explain(rc, why, why_size, "the device refuses an MTU of %u",
-				      eth->port.mtu);
-	rc = rte_eth_dev_start(eth->dev);
-	if (rc < 0)
-		return ethdev_explain(rc, why, why_size, "the device does not start");
+		return ethdev_explain(rc, why, why_size,
+				      "the device does not start with %u queues and an MTU of %u",
+				      eth->queues, eth->port.mtu);
 	/* A bridge takes every frame; devices without filters have nothing to switch off. */
 	if (rte_eth_promiscuous_enable(eth->dev) < 0 || rte_eth_allmulticast_enable(eth->dev) < 0)
 		log_debug("port %s: no promiscuous mode", eth->port.id);
 	return 0;
+}
+
+/*
+ * Lets the queue wake its lcore, if the device can. An interrupt arrives as a count on an eventfd;
+ * else the descriptor is where the frames come from (net_tap's), readable while there are any:
+ * net_tap hears of them by a signal, perhaps a little later than the lcore by its epoll.
+ */
+static void ethdev_set_kick(const struct port_ethdev *eth, struct rx_queue *queue)
+{
+	char path[32], target[64] = "";
+
+	queue->kick_fd = -1;
+	if (!eth->interrupts)
+		return;
+	queue->kick_fd = rte_eth_dev_rx_intr_ctl_q_get_fd(eth->dev, (uint16_t)queue->index);
+	if (queue->kick_fd < 0)
+		return;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", queue->kick_fd);
+	if (readlink(path, target, sizeof(target) - 1) < 0)
+		queue->kick_fd = -1;
+	queue->kick_level = strcmp(target, "anon_inode:[eventfd]") != 0;
 }
 
 static int ethdev_go(struct port_ethdev *eth, char *why, size_t why_size)
@@ -427,7 +250,8 @@ static int ethdev_go(struct port_ethdev *eth, char *why, size_t why_size)
 				      PORT_MAX);
 	lcores_sync(eth->lcores);
 	for (unsigned int i = 0; i < eth->queues; i++) {
-		eth->rx[i] = (struct rx_queue){.port = &eth->port, .index = i, .kick_fd = -1};
+		eth->rx[i] = (struct rx_queue){.port = &eth->port, .index = i};
+		ethdev_set_kick(eth, &eth->rx[i]);
 		rc = lcores_add_queue(eth->lcores, &eth->rx[i]);
 		if (rc < 0)
 			return ethdev_explain(rc, why, why_size, "no lcore takes its queue");
@@ -468,6 +292,7 @@ int port_ethdev_create(const struct port_ethdev_config *config, struct port **po
 	rc = ethdev_need_pool(why, why_size);
 	if (rc < 0)
 		goto err_free;
+	eth->pool = ethdev_pool;
 	rc = ethdev_plug(config, &eth->dev, why, why_size);
 	if (rc < 0)
 		goto err_free;

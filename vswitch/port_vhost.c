@@ -57,9 +57,12 @@ static void vhost_ring_start(void *opaque, unsigned int index, struct vhost_back
 	};
 	rc = lcores_add_queue(vp->lcores, &rx->queue);
 	rx->given = rc == 0;
-	if (rc < 0)
-		log_err("port %s: no lcore takes its queue %u: %s", vp->port.id, pair,
-			strerror(-rc));
+	if (rc < 0) {
+		/* Most likely the peer's kick is nothing that can be watched. */
+		log_guest("port %s: no lcore takes its queue %u: %s", vp->port.id, pair,
+			  strerror(-rc));
+		atomic_store(&vp->fault, VHOST_FAULT_RING_KICK);
+	}
 }
 
 static void vhost_ring_stop(void *opaque, unsigned int index)
@@ -80,10 +83,13 @@ static void vhost_ring_stop(void *opaque, unsigned int index)
 
 static void vhost_link(void *opaque, bool up)
 {
+	/* A peer can make it flap. */
+	static struct ratelimit link_log = RATELIMIT_INIT(10000, 100);
 	struct port_vhost *vp = opaque;
 
 	atomic_store_explicit(&vp->link, up, memory_order_relaxed);
-	log_info("port %s: link %s", vp->port.id, up ? "up" : "down");
+	log_msg_limited(&link_log, LOG_LEVEL_INFO, "port %s: link %s", vp->port.id,
+			up ? "up" : "down");
 }
 
 static void vhost_gone(void *opaque, enum vhost_fault reason)

@@ -167,6 +167,12 @@ def test_taps_forward_and_learn(switch):
             for data in sent:
                 taps[source].send(data)
             assert taps[sink].receive(len(sent), wanted=is_ours) == sent
+        # Two at a time and then silence: none waits for another to come after it.
+        for turn in range(200):
+            pair = [frame(2, 1, bytes([turn, number]) * 30) for number in range(2)]
+            for data in pair:
+                taps[0].send(data)
+            assert taps[1].receive(2, wanted=is_ours) == pair
         where = {entry["mac"]: entry["port"] for entry in switch.call("fdb.list")}
         assert where["02:00:00:00:00:01"] == "t0" and where["02:00:00:00:00:02"] == "t1"
         switch.call("fdb.flush")

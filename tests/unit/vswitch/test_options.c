@@ -100,19 +100,20 @@ static void eal_defaults_and_the_users_words(void **state)
 	CPU_SET(0, &cpus);
 	CPU_SET(2, &cpus);
 	assert_int_equal(parse(&o, "--control", "c", NULL, NULL, NULL), OPTIONS_RUN);
-	assert_int_equal(options_make_eal(&o, &cpus, 0, &eal), 0);
+	assert_int_equal(options_make_eal(&o, &cpus, &eal), 0);
 	assert_string_equal(eal.argv[1], "--lcores=0@(0,2),1@(0,2)");
 	assert_true(eal_has(&eal, "--no-huge"));
 	assert_true(eal_has(&eal, "-a"));
 	assert_null(eal.argv[eal.argc]);
-	assert_int_equal(options_make_eal(&o, &cpus, 1ull << 30, &eal), 0);
+	assert_int_equal(parse(&o, "--huge-pages", "--control", "c", NULL, NULL), OPTIONS_RUN);
+	assert_int_equal(options_make_eal(&o, &cpus, &eal), 0);
 	assert_true(eal_has(&eal, "--in-memory"));
 	assert_false(eal_has(&eal, "--no-huge"));
 
 	assert_int_equal(parse(&o, "--control", "c", "--", "-m64", "--no-pci"), OPTIONS_RUN);
 	o.cpus[0] = 2;
 	o.cpu_count = 1;
-	assert_int_equal(options_make_eal(&o, &cpus, 0, &eal), 0);
+	assert_int_equal(options_make_eal(&o, &cpus, &eal), 0);
 	assert_string_equal(eal.argv[1], "--lcores=0@(0,2),1@2");
 	assert_false(eal_has(&eal, "--no-huge"));
 	assert_false(eal_has(&eal, "-a"));
@@ -121,7 +122,7 @@ static void eal_defaults_and_the_users_words(void **state)
 	o.eal_args = (char *const *)calloc(OPTIONS_MAX_EAL_ARGS, sizeof(char *));
 	for (int i = 0; i < OPTIONS_MAX_EAL_ARGS; i++)
 		((const char **)(uintptr_t)o.eal_args)[i] = "-x";
-	assert_int_equal(options_make_eal(&o, &cpus, 0, &eal), -E2BIG);
+	assert_int_equal(options_make_eal(&o, &cpus, &eal), -E2BIG);
 	free((void *)(uintptr_t)o.eal_args);
 }
 
