@@ -178,6 +178,9 @@ int child_create(struct supervisor *sup, pid_t pid, uint64_t start_time, bool sp
 	if (!child->status_wait)
 		goto err_free;
 	err = process_watch_create(sup->loop, pid, start_time, child_on_end, child, &child->watch);
+	/* One of our own that has ended already: how, is on its way. */
+	if (err == -ESRCH && spawned)
+		err = loop_timer_arm(child->status_wait, STATUS_WAIT_NS);
 	if (err)
 		goto err_timer;
 	child->next = sup->children;

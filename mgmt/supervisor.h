@@ -30,7 +30,8 @@ void supervisor_call(struct supervisor *sup, const char *method, json_t *params,
 
 /*
  * Watches a process: `spawned` by this vmm-launch, or adopted. fn is called once, when it has
- * ended. -ESRCH: it is gone already. The child is destroyed by its owner, within fn or later.
+ * ended. -ESRCH: an adopted one is gone already. The child is destroyed by its owner, within fn or
+ * later.
  */
 must_check int child_create(struct supervisor *sup, pid_t pid, uint64_t start_time, bool spawned,
 			    child_exit_fn fn, void *opaque, struct child **child);
