@@ -103,6 +103,18 @@ static int create_vhost_user_nic(const struct device_host *host,
 	return ret;
 }
 
+static void describe_vhost_user_nic(struct pci_device *pci, json_t *info)
+{
+	struct virtio_net_info net;
+
+	virtio_net_get_info(pci, &net);
+	json_object_set_new(info, "link_up", json_boolean(net.link_up));
+	json_object_set_new(info, "connected", json_boolean(net.connected));
+	json_object_set_new(info, "reason", json_string(net.reason));
+	json_object_set_new(info, "queue_pairs", json_integer(net.queue_pairs));
+	json_object_set_new(info, "features", json_integer((json_int_t)net.features));
+}
+
 static int parse_virtio_disk(const struct config_why *why, const struct config_node *node,
 			     struct device_config *config)
 {
@@ -163,9 +175,23 @@ static const char *const virtio_disk_keys[] = {"id",	    "mode",   "file",
 					       "read_only", "serial", NULL};
 
 static const struct device_type device_types[] = {
-	{DEVICE_NIC, "vhost-user", vhost_user_nic_keys, parse_vhost_user_nic,
-	 create_vhost_user_nic},
-	{DEVICE_DISK, "virtio-blk", virtio_disk_keys, parse_virtio_disk, create_virtio_disk},
+	{
+		.class = DEVICE_NIC,
+		.mode = "vhost-user",
+		.keys = vhost_user_nic_keys,
+		.feature = MEMORY_FEATURE_VHOST_USER,
+		.parse = parse_vhost_user_nic,
+		.create = create_vhost_user_nic,
+		.describe = describe_vhost_user_nic,
+	},
+	{
+		.class = DEVICE_DISK,
+		.mode = "virtio-blk",
+		.keys = virtio_disk_keys,
+		.feature = MEMORY_FEATURES,
+		.parse = parse_virtio_disk,
+		.create = create_virtio_disk,
+	},
 };
 
 int device_config_parse(const struct config_why *why, const struct config_node *node,

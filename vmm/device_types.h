@@ -8,6 +8,7 @@
 
 #include "core/dma.h"
 #include "core/loop.h"
+#include "core/memory_contract.h"
 #include "core/pci.h"
 #include "vmm/vm_config.h"
 
@@ -25,12 +26,15 @@ struct device_type {
 	enum device_class class;
 	const char *mode;
 	const char *const *keys; /* of its configuration, ends with NULL */
+	enum memory_feature feature; /* what it does with guest memory; MEMORY_FEATURES: DMA by us */
 	/* Pure. */
 	int (*parse)(const struct config_why *why, const struct config_node *node,
 		     struct device_config *config);
 	/* io thread. Makes the function for pci_bus_add. 0 or -errno with a line in `why`. */
 	int (*create)(const struct device_host *host, const struct device_config *config,
 		      struct pci_device **pci, char *why, size_t why_size);
+	/* Adds members to the device's entry in vm.info; may be NULL. io thread. */
+	void (*describe)(struct pci_device *pci, json_t *info);
 };
 
 /* One element of "nics" or "disks". 0 or -EINVAL. */

@@ -145,6 +145,25 @@ static int create_board(struct machine *m, struct machine_error *error)
 	return board_create(&m->board, &m->devices, &config, error->why, sizeof(error->why));
 }
 
+/* What the device's type does with guest memory must go together with what is done already. */
+static int admit_memory_use(struct machine *m, const struct device_config *config,
+			    struct machine_error *error)
+{
+	enum memory_feature feature = config->type->feature;
+	const char *refusal;
+
+	if (feature == MEMORY_FEATURES)
+		return 0;
+	refusal = memory_contract_refusal(m->memory_properties, feature);
+	if (refusal) {
+		error->config = true;
+		snprintf(error->why, sizeof(error->why), "%s: %s", config->id, refusal);
+		return -EINVAL;
+	}
+	m->memory_properties |= memory_contract_adds(feature);
+	return 0;
+}
+
 /* Root ports stand at slots 1 to 24 of bus 0, each with one NIC or disk behind it. */
 static int create_slot(struct machine *m, unsigned int index, struct machine_error *error)
 {
@@ -166,6 +185,10 @@ static int create_slot(struct machine *m, unsigned int index, struct machine_err
 		snprintf(error->why, sizeof(error->why), "%s: %s", slot->port_id, strerror(-ret));
 		return ret;
 	}
+	ret = admit_memory_use(m, config, error);
+	if (ret < 0)
+		return ret;
+	slot->type = config->type;
 	host.dma = dma_space_dma(slot->dma);
 	ret = config->type->create(&host, config, &slot->pci, error->why, sizeof(error->why));
 	if (ret < 0) {
@@ -368,13 +391,33 @@ int machine_vcpu_stats(struct machine *m, kvm_stat_fn emit, void *opaque)
 	return vcpu_group_stats(m->vcpus, emit, opaque);
 }
 
-void machine_each_device(struct machine *m, void (*fn)(void *opaque, struct device *dev),
+void machine_each_device(struct machine *m,
+			 void (*fn)(void *opaque, struct device *dev,
+				    const struct machine_slot *slot),
 			 void *opaque)
 {
 	struct device *dev;
 
-	TAILQ_FOREACH(dev, &m->devices, link)
-		fn(opaque, dev);
+	TAILQ_FOREACH(dev, &m->devices, link) {
+		const struct machine_slot *slot = NULL;
+
+		for (unsigned int i = 0; i < m->slot_count; i++)
+			if (&m->slots[i].pci->dev == dev)
+				slot = &m->slots[i];
+		fn(opaque, dev, slot);
+	}
+}
+
+void machine_slot_describe(const struct machine_slot *slot, json_t *info)
+{
+	uint16_t at = pci_device_requester(slot->pci);
+	char address[16];
+
+	snprintf(address, sizeof(address), "%02x:%02x.%x", at >> 8, at >> 3 & 0x1f, at & 7);
+	json_object_set_new(info, "pci", json_string(address));
+	json_object_set_new(info, "mode", json_string(slot->type->mode));
+	if (slot->type->describe)
+		slot->type->describe(slot->pci, info);
 }
 
 void machine_counters(struct machine *m, counter_fn emit, void *opaque)

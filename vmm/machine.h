@@ -58,8 +58,14 @@ const struct guest_memory *machine_memory(const struct machine *machine);
 const struct layout *machine_layout(const struct machine *machine);
 must_check int machine_vm_stats(struct machine *machine, kvm_stat_fn emit, void *opaque);
 must_check int machine_vcpu_stats(struct machine *machine, kvm_stat_fn emit, void *opaque);
-void machine_each_device(struct machine *machine, void (*fn)(void *opaque, struct device *dev),
+/* slot: the NIC or disk that it is; NULL: part of the board. */
+struct machine_slot;
+void machine_each_device(struct machine *machine,
+			 void (*fn)(void *opaque, struct device *dev,
+				    const struct machine_slot *slot),
 			 void *opaque);
+/* Adds where the device is, and what its type says of it, to its entry in vm.info. */
+void machine_slot_describe(const struct machine_slot *slot, json_t *info);
 /* Emits counters of the machine itself. */
 void machine_counters(struct machine *machine, counter_fn emit, void *opaque);
 

@@ -11,10 +11,11 @@
 
 /* A NIC or disk, alone behind its root port. */
 struct machine_slot {
-	char port_id[16];
+	char port_id[24];
 	struct pci_root_port *port;
 	struct dma_space *dma;
 	struct pci_device *pci;
+	const struct device_type *type;
 };
 
 /* The files to boot from, kept open for resets. */
@@ -41,6 +42,7 @@ struct machine {
 	unsigned int slot_count;
 	struct machine_files files;
 	struct vcpu_group *vcpus;
+	uint32_t memory_properties; /* set of 1u << enum memory_property */
 	bool quiesced; /* the devices are */
 };
 

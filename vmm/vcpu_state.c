@@ -27,7 +27,7 @@
 struct vcpu_state {
 	struct kvm_regs regs;
 	struct kvm_sregs sregs;
-	struct kvm_xsave xsave;
+	_Alignas(struct kvm_xsave) uint8_t xsave[sizeof(struct kvm_xsave)];
 	struct kvm_lapic_state lapic;
 	struct kvm_mp_state mp;
 	struct kvm_vcpu_events events;
@@ -36,14 +36,16 @@ struct vcpu_state {
 	struct kvm_msr_entry msrs[];
 };
 
+/* A struct kvm_msrs with room for one. */
 struct one_msr {
-	struct kvm_msrs head;
+	uint32_t nmsrs, pad;
 	struct kvm_msr_entry entry;
 };
+_Static_assert(offsetof(struct one_msr, entry) == sizeof(struct kvm_msrs), "as the kernel has it");
 
 static bool get_msr(int fd, uint32_t index, uint64_t *value)
 {
-	struct one_msr msr = {.head.nmsrs = 1, .entry.index = index};
+	struct one_msr msr = {.nmsrs = 1, .entry.index = index};
 
 	if (ioctl(fd, KVM_GET_MSRS, &msr) != 1)
 		return false;
@@ -55,7 +57,7 @@ static bool get_msr(int fd, uint32_t index, uint64_t *value)
 static void set_msr(int fd, uint32_t index, uint64_t value)
 {
 	static _Atomic bool told;
-	struct one_msr msr = {.head.nmsrs = 1, .entry = {.index = index, .data = value}};
+	struct one_msr msr = {.nmsrs = 1, .entry = {.index = index, .data = value}};
 
 	if (ioctl(fd, KVM_SET_MSRS, &msr) == 1)
 		return;
@@ -106,7 +108,7 @@ static int get_all(struct vcpu_state *state, int fd)
 {
 	if (ioctl(fd, KVM_GET_REGS, &state->regs) < 0 ||
 	    ioctl(fd, KVM_GET_SREGS, &state->sregs) < 0 ||
-	    ioctl(fd, KVM_GET_XSAVE, &state->xsave) < 0 ||
+	    ioctl(fd, KVM_GET_XSAVE, state->xsave) < 0 ||
 	    ioctl(fd, KVM_GET_LAPIC, &state->lapic) < 0 ||
 	    ioctl(fd, KVM_GET_MP_STATE, &state->mp) < 0 ||
 	    ioctl(fd, KVM_GET_VCPU_EVENTS, &state->events) < 0 ||
@@ -152,7 +154,7 @@ int vcpu_state_reset(const struct vcpu_state *power_on, int fd, bool bootstrap)
 
 	as_firmware(&state, bootstrap);
 	if (ioctl(fd, KVM_SET_SREGS, &state.sregs) < 0 || ioctl(fd, KVM_SET_REGS, &state.regs) < 0 ||
-	    ioctl(fd, KVM_SET_XSAVE, &state.xsave) < 0 || ioctl(fd, KVM_SET_LAPIC, &state.lapic) < 0)
+	    ioctl(fd, KVM_SET_XSAVE, state.xsave) < 0 || ioctl(fd, KVM_SET_LAPIC, &state.lapic) < 0)
 		return -errno;
 	for (unsigned int i = 0; i < power_on->msr_count; i++)
 		set_msr(fd, power_on->msrs[i].index, power_on->msrs[i].data);

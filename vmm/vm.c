@@ -5,10 +5,13 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core/log.h"
 #include "vmm/vm_internal.h"
+
+#define RESET_INTERVAL_NS 200000000ULL
 
 static const char *const state_names[VM_STATES] = {"unconfigured", "configured", "running",
 						   "paused", "stopped"};
@@ -23,6 +26,33 @@ enum vm_state vm_state(const struct vm *vm)
 	return vm->state;
 }
 
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000ULL + (uint64_t)now.tv_nsec;
+}
+
+/* vm_reset ends the VM itself when it fails. */
+static void reset_by_guest(void *opaque)
+{
+	struct vm *vm = opaque;
+
+	if ((vm->state == VM_RUNNING || vm->state == VM_PAUSED) && vm_reset(vm) < 0)
+		log_err("%s: the reset failed", vm->config->id);
+}
+
+/* A guest that does nothing but reset must not keep this thread, and all who listen, busy. */
+static void plan_reset(struct vm *vm)
+{
+	uint64_t since = now_ns() - vm->last_reset_ns;
+
+	if (since >= RESET_INTERVAL_NS ||
+	    loop_timer_arm(vm->reset_later, RESET_INTERVAL_NS - since) < 0)
+		reset_by_guest(vm);
+}
+
 struct vm *vm_create(struct loop *loop)
 {
 	struct vm *vm = calloc(1, sizeof(*vm));
@@ -31,6 +61,11 @@ struct vm *vm_create(struct loop *loop)
 		return NULL;
 	vm->loop = loop;
 	vm->record_fd = -1;
+	vm->reset_later = loop_timer_create(loop, reset_by_guest, vm);
+	if (!vm->reset_later) {
+		free(vm);
+		return NULL;
+	}
 	pthread_mutex_init(&vm->asked.lock, NULL);
 	return vm;
 }
@@ -39,6 +74,7 @@ void vm_destroy(struct vm *vm)
 {
 	if (!vm)
 		return;
+	loop_timer_destroy(vm->reset_later);
 	machine_destroy(vm->machine);
 	vm_config_free(vm->config);
 	if (vm->record_fd >= 0)
@@ -113,9 +149,8 @@ static void serve_request(void *opaque)
 		vm_finish(vm, EXIT_HOST_FAILURE, 0, "%s", message);
 		break;
 	case MACHINE_RESET:
-		log_info("%s: reset by the guest: %s", vm->config->id, message);
-		if (vm_reset(vm) < 0)
-			log_err("%s: the reset failed", vm->config->id);
+		log_guest("%s: reset by the guest: %s", vm->config->id, message);
+		plan_reset(vm);
 		break;
 	}
 }
@@ -191,6 +226,8 @@ int vm_reset(struct vm *vm)
 	struct machine_error error = {0};
 	int ret = 0;
 
+	vm->last_reset_ns = now_ns();
+
 	if (running)
 		ret = machine_pause(vm->machine);
 	if (!ret)
@@ -202,7 +239,8 @@ int vm_reset(struct vm *vm)
 			  error.why[0] ? error.why : strerror(-ret));
 		return ret;
 	}
-	set_state(vm, vm->state, "reset");
+	if (vm->observer)
+		vm->observer(vm->observer_opaque, vm->state, "reset");
 	return 0;
 }
 

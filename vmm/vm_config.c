@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "core/jsonrpc.h"
 #include "vmm/device_types.h"
 
 #define CMDLINE_MAX 4095u /* bytes; the kernel's own limit is checked at boot */
@@ -191,6 +192,14 @@ static int parse_top(const struct config_why *why, const struct config_node *top
 	return config_bool(why, top, "debug_exit", &config->debug_exit);
 }
 
+/* A client's words may be in it: they must not become lines or control sequences of a log. */
+static void make_one_line(char *text)
+{
+	for (; *text; text++)
+		if ((unsigned char)*text < 0x20 || *text == 0x7f)
+			*text = '?';
+}
+
 int vm_config_parse(json_t *json, struct vm_config **out, char *why_text, size_t why_size)
 {
 	const struct config_why why = {.text = why_text, .size = why_size};
@@ -205,6 +214,7 @@ int vm_config_parse(json_t *json, struct vm_config **out, char *why_text, size_t
 	config->root = json_incref(json);
 	ret = parse_top(&why, &top, config);
 	if (ret < 0) {
+		make_one_line(why_text);
 		vm_config_free(config);
 		return ret;
 	}
@@ -216,15 +226,19 @@ int vm_config_parse_text(const char *text, size_t len, struct vm_config **config
 			 size_t why_size)
 {
 	json_error_t error;
-	json_t *json = json_loadb(text, len, JSON_REJECT_DUPLICATES, &error);
+	json_t *json;
 	int ret;
 
+	if (!jsonrpc_depth_within(text, len, JSONRPC_MAX_DEPTH)) {
+		snprintf(why, why_size, "found objects and arrays nested deeper than %u",
+			 JSONRPC_MAX_DEPTH);
+		return -EINVAL;
+	}
+	json = json_loadb(text, len, JSON_REJECT_DUPLICATES, &error);
 	if (!json) {
 		snprintf(why, why_size, "line %d, column %d: %s", error.line, error.column,
 			 error.text);
-		for (char *c = why; *c; c++)
-			if (*c == '\n')
-				*c = ' ';
+		make_one_line(why);
 		return -EINVAL;
 	}
 	ret = vm_config_parse(json, config, why, why_size);

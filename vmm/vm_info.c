@@ -45,10 +45,13 @@ static json_t *memory_info(const struct vm_config *config)
 			 config->memory.prefault, "nodes", (int)config->memory.nodes);
 }
 
-static void add_device(void *opaque, struct device *dev)
+static void add_device(void *opaque, struct device *dev, const struct machine_slot *slot)
 {
-	json_array_append_new(opaque,
-			      json_pack("{s:s, s:s}", "id", dev->id, "type", dev->ops->type));
+	json_t *info = json_pack("{s:s, s:s}", "id", dev->id, "type", dev->ops->type);
+
+	if (slot)
+		machine_slot_describe(slot, info);
+	json_array_append_new(opaque, info);
 }
 
 static json_t *footprint_info(const struct guest_memory *gm)
@@ -98,7 +101,8 @@ json_t *vm_info(struct vm *vm)
 	return info;
 }
 
-static void add_device_counters(void *opaque, struct device *dev)
+static void add_device_counters(void *opaque, struct device *dev,
+				const struct machine_slot *slot)
 {
 	json_t *counters = json_object();
 

@@ -11,6 +11,8 @@ struct vm {
 	struct machine *machine;  /* while running or paused */
 	int record_fd;
 	struct exit_record record; /* once stopped */
+	struct loop_timer *reset_later;
+	uint64_t last_reset_ns; /* CLOCK_MONOTONIC */
 	vm_state_fn observer;
 	void *observer_opaque;
 	struct {

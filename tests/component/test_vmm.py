@@ -274,7 +274,9 @@ def test_unbacked_huge_pages_are_refused(vmm):
 
 @pytest.mark.parametrize("options, words", [
     ([], "--config, --control"), (["--grace", "x"], "--grace"), (["--what"], "--what"),
-    (["--config", "fd:x"], "--config"), (["--control-uid", "-1"], "--control-uid"), (["--control", "/x", "more"], "more")])
+    (["--config", "fd:x"], "--config"),
+    (["--control-uid", "-1"], "--control-uid"),
+    (["--control", "/x", "more"], "more")])
 def test_bad_options(vmm, options, words):
     vmm.start(None, *options)
     status, errors = vmm.end()
