@@ -27,9 +27,7 @@ static void common_image(struct virtio_pci *vp, uint8_t image[VIRTIO_PCI_COMMON_
 	put_le32(image + VIRTIO_PCI_COMMON_GF, feature_word(vp->acked, vp->driver_feature_select));
 	put_le16(image + VIRTIO_PCI_COMMON_MSIX, vp->config_vector);
 	put_le16(image + VIRTIO_PCI_COMMON_NUMQ, (uint16_t)vp->queue_count);
-	/* A driver that resets a device in status 0 must not go on before that has happened. */
-	image[VIRTIO_PCI_COMMON_STATUS] = vp->reset_pending && !vp->status ?
-						  VIRTIO_CONFIG_S_ACKNOWLEDGE : vp->status;
+	image[VIRTIO_PCI_COMMON_STATUS] = vp->status;
 	image[VIRTIO_PCI_COMMON_CFGGENERATION] = vp->config_generation;
 	put_le16(image + VIRTIO_PCI_COMMON_Q_SELECT, vp->queue_select);
 	if (!queue)

@@ -18,7 +18,7 @@
 #define FEATURES (1ULL << VIRTIO_F_VERSION_1 | 1ULL << VIRTIO_RING_F_EVENT_IDX)
 #define RINGS 2u
 #define RING_SIZE 64u
-#define TIMEOUT_MS 100u
+#define TIMEOUT_MS 200u /* where the test waits for it */
 
 struct fixture {
 	struct virtio_rig rig;
@@ -41,7 +41,7 @@ static void stopped(void *opaque)
 
 static const struct vhost_frontend_ops ops = {.changed = changed, .stopped = stopped};
 
-static void create(struct fixture *f, const char *path, int listen_fd)
+static void create(struct fixture *f, const char *path, int listen_fd, unsigned int timeout_ms)
 {
 	const struct vhost_frontend_config config = {
 		.name = "fe",
@@ -50,7 +50,7 @@ static void create(struct fixture *f, const char *path, int listen_fd)
 		.path = path,
 		.listen_fd = listen_fd,
 		.config_size = 12,
-		.timeout_ms = TIMEOUT_MS,
+		.timeout_ms = timeout_ms,
 		.ops = &ops,
 		.opaque = f,
 	};
@@ -78,7 +78,7 @@ static int setup(void **state)
 			.enabled = true,
 		};
 	}
-	create(f, f->peer.path, -1);
+	create(f, f->peer.path, -1, 0);
 	*state = f;
 	return 0;
 }
@@ -235,7 +235,7 @@ static void test_peer_connects(void **state)
 	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", f->peer.path);
 	assert_int_equal(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
 	assert_int_equal(listen(fd, 1), 0);
-	create(f, NULL, fd);
+	create(f, NULL, fd, 0);
 	start(f, FEATURES);
 	for (unsigned int i = 0; i < 2; i++) {
 		scripted_peer_connect(&f->peer, f->peer.path);
@@ -408,6 +408,8 @@ static void test_bad_peers(void **state)
 	};
 	struct fixture *f = *state;
 
+	vhost_frontend_destroy(f->fe);
+	create(f, f->peer.path, -1, TIMEOUT_MS);
 	start(f, FEATURES);
 	for (unsigned int i = 0; i < ARRAY_SIZE(cases); i++) {
 		uint64_t losses = vhost_frontend_counters(f->fe)->losses;

@@ -100,7 +100,8 @@ struct wait {
 	struct loop_timer *timer;
 	bool (*done)(void *opaque);
 	void *opaque;
-	unsigned int left_ms;
+	uint64_t tick_ns;
+	unsigned int left;
 	bool reached;
 };
 
@@ -110,36 +111,43 @@ static void wait_tick(void *opaque)
 
 	fake_hypervisor_poll(&wait->rig->hv);
 	wait->reached = wait->done(wait->opaque);
-	if (wait->reached || !wait->left_ms--)
+	if (wait->reached || !wait->left--)
 		loop_stop(wait->rig->loop);
 	else
-		rig_check(loop_timer_arm(wait->timer, 1000000) == 0);
+		rig_check(loop_timer_arm(wait->timer, wait->tick_ns) == 0);
+}
+
+static bool run(struct wait *wait)
+{
+	wait->timer = loop_timer_create(wait->rig->loop, wait_tick, wait);
+	rig_check(wait->timer && loop_timer_arm(wait->timer, 0) == 0);
+	loop_run(wait->rig->loop);
+	loop_timer_destroy(wait->timer);
+	return wait->reached;
 }
 
 bool virtio_rig_run_until(struct virtio_rig *rig, bool (*done)(void *opaque), void *opaque)
 {
-	struct wait wait = {
-		.rig = rig, .done = done, .opaque = opaque, .left_ms = RIG_WAIT_MS};
+	struct wait wait = {.rig = rig,
+			    .done = done,
+			    .opaque = opaque,
+			    .tick_ns = 1000000,
+			    .left = RIG_WAIT_MS};
 
-	wait.timer = loop_timer_create(rig->loop, wait_tick, &wait);
-	rig_check(wait.timer && loop_timer_arm(wait.timer, 0) == 0);
-	loop_run(rig->loop);
-	loop_timer_destroy(wait.timer);
-	return wait.reached;
+	return run(&wait);
 }
 
-static bool several_turns(void *opaque)
+static bool never(void *opaque)
 {
-	unsigned int *turns = opaque;
-
-	return (*turns)-- == 0;
+	return false;
 }
 
 void virtio_rig_settle(struct virtio_rig *rig)
 {
-	unsigned int turns = 5;
+	/* Turns of the loop, not time: a busy machine makes no difference. */
+	struct wait wait = {.rig = rig, .done = never, .left = 200};
 
-	virtio_rig_run_until(rig, several_turns, &turns);
+	run(&wait);
 }
 
 uint64_t virtio_rig_read(struct virtio_rig *rig, uint64_t offset, unsigned int size)
