@@ -13,6 +13,10 @@ import time
 from console import Console
 
 
+# In a build folder each program is in its own folder; vmm-mgmt wants them side by side, as installed.
+PROGRAMS = ("mgmt/vmm-mgmt", "launch/vmm-launch", "vmm/vmm", "vswitch/vswitch")
+
+
 class RestError(Exception):
     """The daemon answered with a problem; `status` and `problem` say which."""
 
@@ -26,7 +30,8 @@ class Appliance:
     """vmm-mgmt and all it starts; sockets, store and log are in `directory` (a short path)."""
 
     def __init__(self, build, directory, on_request=None):
-        self._program = pathlib.Path(build) / "mgmt/vmm-mgmt"
+        self._build = pathlib.Path(build).resolve()
+        self._bin_dir = pathlib.Path(directory) / "bin"
         self._run_dir = pathlib.Path(directory) / "run"
         self._state_dir = pathlib.Path(directory) / "state"
         self._log = pathlib.Path(directory) / "vmm-mgmt.log"
@@ -36,14 +41,21 @@ class Appliance:
         self.daemon = None
 
     def start(self):
-        """Start the daemon and wait until it answers."""
-        command = [self._program, "--run-dir", self._run_dir, "--state-dir", self._state_dir]
-        self._run_dir.mkdir(exist_ok=True)
-        self._state_dir.mkdir(exist_ok=True)
+        """Start the daemon and wait until it answers, and its switch runs."""
+        command = [self._bin_dir / "vmm-mgmt", "--run-dir", self._run_dir, "--state-dir",
+                   self._state_dir, "--bin-dir", self._bin_dir, "--stop-guests"]
+        for directory in (self._bin_dir, self._run_dir, self._state_dir):
+            directory.mkdir(exist_ok=True)
+        for program in PROGRAMS:
+            link = self._bin_dir / pathlib.Path(program).name
+            if not link.exists():
+                link.symlink_to(self._build / program)
         with open(self._log, "ab") as log:
             self.daemon = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log,
                                            stderr=subprocess.STDOUT)
         self.wait_until(self.ready, 60, "vmm-mgmt to answer")
+        self.wait_until(lambda: self.call("GET", "/v1/switch", quiet=True)["state"] == "running",
+                        120, "the switch to run")
 
     def ready(self):
         """True when the daemon answers; its early end is an error."""

@@ -10,6 +10,7 @@ import hashlib
 import os
 import pathlib
 import shutil
+import sys
 import tempfile
 
 
@@ -45,6 +46,7 @@ def entry(name, inputs, build):
         fcntl.flock(lock, fcntl.LOCK_EX)
         if final.is_dir():
             return final
+        print(f"lab: making {name}, once; it is kept in {root()}", file=sys.stderr)
         scratch = pathlib.Path(tempfile.mkdtemp(prefix=f".{name}-", dir=root()))
         try:
             build(scratch)

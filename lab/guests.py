@@ -41,9 +41,13 @@ IMAGE_SIZE = "1G"
 Guest = collections.namedtuple("Guest", "vmlinuz initrd image")
 
 
-def _run(*words, **options):
-    subprocess.run([str(word) for word in words], check=True, stdin=subprocess.DEVNULL,
-                   stdout=sys.stderr, **options)
+def _run(*words):
+    """Run a program quietly; when it fails, show what it said."""
+    ran = subprocess.run([str(word) for word in words], check=False, stdin=subprocess.DEVNULL,
+                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if ran.returncode:
+        print(ran.stdout, file=sys.stderr)
+        raise SystemExit(f"lab: exit status {ran.returncode} of {' '.join(map(str, words))}")
 
 
 def frames_program():
@@ -120,9 +124,11 @@ def debian():
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("which", nargs="*", choices=[[], "busybox", "debian"])
-    names = parser.parse_args().which or ["busybox", "debian"]
+    parser.add_argument("which", nargs="*", help="busybox, debian; default: both")
     makers = {"busybox": busybox, "debian": debian}
+    names = parser.parse_args().which or list(makers)
+    if set(names) - set(makers):
+        parser.error(f"there are {' '.join(makers)}")
     found = {name: makers[name]()._asdict() for name in names}
     print(json.dumps(found, indent=2, default=str))
 
