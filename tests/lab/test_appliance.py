@@ -10,6 +10,7 @@ import pathlib
 import re
 import signal
 import subprocess
+import tempfile
 
 import pytest
 
@@ -21,21 +22,27 @@ BOOT_SECONDS = 300
 DISK_FILES = 20
 
 
+@pytest.fixture(scope="module", name="place")
+def make_place():
+    """A folder with a short name, where the daemon's own user may go."""
+    with tempfile.TemporaryDirectory(prefix="vmm-", dir="/run") as place:
+        os.chmod(place, 0o755)
+        yield pathlib.Path(place)
+
+
 @pytest.fixture(scope="module", name="scratch_disk")
-def make_scratch_disk(tmp_path_factory):
+def make_scratch_disk(place):
     """An empty disk image for guest 1."""
-    path = tmp_path_factory.mktemp("disk") / "scratch.img"
+    path = place / "scratch.img"
     path.touch()
     os.truncate(path, 64 * MIB)
-    for folder in [path, *path.parents][1:4]:
-        folder.chmod(0o755)
     return path
 
 
 @pytest.fixture(scope="module", name="host")
-def start_host(build, tmp_path_factory, scratch_disk):
+def start_host(build, place, scratch_disk):
     """The appliance with both guests defined and started."""
-    host = appliance.Appliance(build, tmp_path_factory.mktemp("vmm"))
+    host = appliance.Appliance(build, place)
     host.start()
     try:
         disks = [os.environ[f"LAB_DISK_guest{number}"] for number in (1, 2)]

@@ -100,7 +100,8 @@ def make_start(build, tmp_path):
 @pytest.mark.parametrize("page_size", ["4K", "2M"])
 @pytest.mark.parametrize("vcpus", [1, 4])
 def test_boot(start, vcpus, page_size):
-    vmm = start("nproc; free -m | grep Mem; dmesg | grep -c -i -E 'bug:|oops|call trace'",
+    # The brackets keep the pattern from finding itself: the kernel prints its command line.
+    vmm = start("nproc; free -m | grep Mem; dmesg | grep -E 'BU[G]:|Oop[s]|Call Trac[e]|WARNIN[G]:'",
                 vcpus=vcpus, memory={"size_mib": 256, "page_size": page_size})
     console = vmm.end()
     assert re.search(rf"^{vcpus}$", console, re.M), console
@@ -116,7 +117,7 @@ def test_large_mappings(start):
     vmm.wait_for("guest: up")
     info = vmm.call("vm.info")
     print(json.dumps(info))
-    assert info["second_level"]["pages_2m"] >= 100, info
+    assert info["second_level"]["pages_2m"] > 20 > info["second_level"]["pages_4k"], info
     assert info["exits"]["exits"] > 0 and info["exits"]["io_exits"] > 0, info
     assert vmm.terminate() == 0
 
