@@ -27,9 +27,11 @@ class RestError(Exception):
 
 
 class Appliance:
-    """vmm-mgmt and all it starts; sockets, store and log are in `directory` (a short path)."""
+    """vmm-mgmt and all it starts; sockets, store and log are in `directory` (a short path), kernels,
+    initrds and disks beneath `image_dirs`."""
 
-    def __init__(self, build, directory, on_request=None):
+    def __init__(self, build, directory, image_dirs, on_request=None):
+        self._image_dirs = [f"--image-dir={path}" for path in image_dirs]
         self._build = pathlib.Path(build).resolve()
         self._bin_dir = pathlib.Path(directory) / "bin"
         self._run_dir = pathlib.Path(directory) / "run"
@@ -43,7 +45,7 @@ class Appliance:
     def start(self):
         """Start the daemon and wait until it answers, and its switch runs."""
         command = [self._bin_dir / "vmm-mgmt", "--run-dir", self._run_dir, "--state-dir",
-                   self._state_dir, "--bin-dir", self._bin_dir, "--stop-guests"]
+                   self._state_dir, "--bin-dir", self._bin_dir, "--stop-guests", *self._image_dirs]
         for directory in (self._bin_dir, self._run_dir, self._state_dir):
             directory.mkdir(exist_ok=True)
         for program in PROGRAMS:
@@ -161,9 +163,14 @@ def debian_spec(number, disk, **changes):
                        f"guest.name=guest{number} guest.addr=10.0.0.{number}/24",
         },
         "nics": [{"id": "net0", "mac": mac(number)}],
-        "disks": [{"id": "disk0", "file": str(disk)}],
+        "disks": [{"id": "disk0", "file": os.path.realpath(disk)}],
     }
     return {**spec, **changes}
+
+
+def debian_image_dir():
+    """Where the Debian guest's kernel and initrd are."""
+    return os.path.dirname(os.environ["LAB_DEBIAN_VMLINUZ"])
 
 
 def mac(number):

@@ -144,7 +144,8 @@ def run_here(build, frames):
             for disk in disks:
                 subprocess.run(["cp", "--reflink=auto", "--sparse=always",
                                 os.environ["LAB_DEBIAN_IMAGE"], disk], check=True)
-        host = appliance.Appliance(build, scratch, on_request=say)
+        places = {appliance.debian_image_dir(), *map(os.path.dirname, map(os.path.realpath, disks))}
+        host = appliance.Appliance(build, scratch, sorted(places), on_request=say)
         say("starting vmm-mgmt, which starts vmm-launch and vswitch")
         host.start()
         try:
