@@ -15,6 +15,8 @@ static int slot_added(struct mem_listener *listener, const struct mem_slot *slot
 	struct vhost_frontend *fe = container_of(listener, struct vhost_frontend, listener);
 	struct frontend_slot *mine = &fe->slots[slot->id];
 
+	if (slot->read_only)
+		return 0; /* no ring or buffer can be there, and the peer maps what it gets writable */
 	if (mine->leaving) {
 		frontend_set_reason(fe, "guest memory was replaced");
 		frontend_drop(fe); /* the peer starts afresh */
@@ -74,6 +76,8 @@ int vhost_frontend_create(const struct vhost_frontend_config *config, struct vho
 	fe->opaque = config->opaque;
 	fe->config_size = MIN(config->config_size, VHOST_FRONTEND_CONFIG_MAX);
 	fe->timeout_ms = config->timeout_ms ? config->timeout_ms : VHOST_FRONTEND_TIMEOUT_MS;
+	fe->backoff_max_ms =
+		config->backoff_max_ms ? config->backoff_max_ms : VHOST_FRONTEND_BACKOFF_MAX_MS;
 	fe->fd = fe->listen_fd = -1;
 	fe->backoff_ms = VHOST_FRONTEND_BACKOFF_MIN_MS;
 	snprintf(fe->reason, sizeof(fe->reason), "no peer yet");

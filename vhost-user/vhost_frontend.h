@@ -45,6 +45,7 @@ struct vhost_frontend_config {
 	int listen_fd;		     /* accept one peer at a time; taken over */
 	unsigned int config_size;    /* of the peer's device configuration to read; 0: none */
 	unsigned int timeout_ms;     /* 0: VHOST_FRONTEND_TIMEOUT_MS */
+	unsigned int backoff_max_ms; /* 0: VHOST_FRONTEND_BACKOFF_MAX_MS */
 	const struct vhost_frontend_ops *ops;
 	void *opaque;
 };

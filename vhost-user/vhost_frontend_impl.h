@@ -54,6 +54,8 @@ struct vhost_frontend {
 	struct loop_timer *poke;  /* at once: go on, call ops */
 	struct loop_timer *timer; /* offline: the next attempt; else: the answer is overdue */
 	unsigned int backoff_ms;
+	unsigned int backoff_max_ms;
+	uint64_t running_since; /* ns; 0: not in this session */
 	struct vhost_stream stream;
 	struct vhost_outbox outbox;
 

@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
@@ -9,6 +10,8 @@
 
 #include "core/log.h"
 #include "vhost-user/vhost_frontend_impl.h"
+
+#define STEADY_NS (1000 * FRONTEND_NS_PER_MS)
 
 uint64_t frontend_now_ns(void)
 {
@@ -53,15 +56,21 @@ static void tell(struct vhost_frontend *fe)
 		fe->ops->stopped(fe->opaque);
 }
 
-/* The first attempt after the rings have run is prompt, each further one takes twice as long. */
+/*
+ * The first attempt is prompt, each further one takes twice as long, until rings have run for a
+ * while: a driver whose ring ends every session at once shall not keep the peer busy.
+ */
 static void retry_later(struct vhost_frontend *fe)
 {
 	frontend_arm(fe, fe->timer, fe->backoff_ms);
-	fe->backoff_ms = MIN(2 * fe->backoff_ms, VHOST_FRONTEND_BACKOFF_MAX_MS);
+	fe->backoff_ms = MIN(2 * fe->backoff_ms, fe->backoff_max_ms);
 }
 
 void frontend_drop(struct vhost_frontend *fe)
 {
+	if (fe->running_since && frontend_now_ns() - fe->running_since >= STEADY_NS)
+		fe->backoff_ms = VHOST_FRONTEND_BACKOFF_MIN_MS;
+	fe->running_since = 0;
 	loop_io_remove(fe->io);
 	fe->io = NULL;
 	close(fe->fd);
@@ -133,13 +142,21 @@ static bool say(struct vhost_frontend *fe, const struct vhost_msg *msg)
 	return flush(fe);
 }
 
+/* The peer may have made the eventfd blocking and full: then it is signalled already. */
+static void signal_eventfd(int fd)
+{
+	struct pollfd pfd = {.fd = fd, .events = POLLOUT};
+
+	if (fd >= 0 && poll(&pfd, 1, 0) == 1)
+		eventfd_write(fd, 1);
+}
+
 /* A notification either side gave while nobody served the rings may be lost: give it again. */
 static void notify_both(struct vhost_frontend *fe)
 {
 	for (unsigned int i = 0; i < fe->ring_count; i++) {
-		eventfd_write(fe->rings[i].is.kick_fd, 1);
-		if (fe->rings[i].is.call_fd >= 0)
-			eventfd_write(fe->rings[i].is.call_fd, 1);
+		signal_eventfd(fe->rings[i].is.kick_fd);
+		signal_eventfd(fe->rings[i].is.call_fd);
 	}
 }
 
@@ -179,7 +196,7 @@ static bool end_phase(struct vhost_frontend *fe)
 	case FRONTEND_STARTING:
 		frontend_set_reason(fe, "%s", "");
 		enter(fe, FRONTEND_RUNNING);
-		fe->backoff_ms = VHOST_FRONTEND_BACKOFF_MIN_MS;
+		fe->running_since = frontend_now_ns();
 		notify_both(fe);
 		log_info("%s: %u rings run", fe->name, fe->ring_count);
 		return true;

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "core/log.h"
@@ -91,8 +92,10 @@ static void call_ready(void *opaque, int fd, unsigned int events)
 {
 	struct virtio_pci *vp = opaque;
 	eventfd_t count;
+	struct iovec iov = {&count, sizeof(count)};
 
-	if (eventfd_read(fd, &count) < 0)
+	/* A peer holds this eventfd too: it may have made it blocking, and read it meanwhile. */
+	if (preadv2(fd, &iov, 1, -1, RWF_NOWAIT) < 0)
 		return;
 	device_enter(&vp->pci.dev);
 	if (!pci_msix_enabled(vp->msix) && vp->status & VIRTIO_CONFIG_S_DRIVER_OK)
@@ -139,15 +142,12 @@ void virtio_pci_needs_reset(struct virtio_pci *vp, const char *why)
 
 static void queue_reset(struct virtio_queue *queue)
 {
-	eventfd_t count;
-
+	/* A kick that was left over stays: it makes the next device look at an empty ring. */
 	queue->size = queue->max_size;
 	queue->enabled = false;
 	queue->desc = queue->driver = queue->device = 0;
 	queue->base = 0;
 	queue->vector = VIRTIO_MSI_NO_VECTOR;
-	if (eventfd_read(queue->kick_fd, &count) < 0)
-		return; /* nobody rang */
 }
 
 void virtio_pci_clear(struct virtio_pci *vp)

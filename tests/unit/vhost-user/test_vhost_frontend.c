@@ -51,6 +51,7 @@ static void create(struct fixture *f, const char *path, int listen_fd, unsigned 
 		.listen_fd = listen_fd,
 		.config_size = 12,
 		.timeout_ms = timeout_ms,
+		.backoff_max_ms = 20,
 		.ops = &ops,
 		.opaque = f,
 	};

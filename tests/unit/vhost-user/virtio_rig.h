@@ -19,7 +19,7 @@
 #define RIG_REGISTERS 0xe0000000u /* BAR 0 */
 #define RIG_MSIX 0xe0010000u	  /* BAR 1 */
 #define RIG_DEVFN PCI_DEVFN_OF(3, 0)
-#define RIG_WAIT_MS 10000u
+#define RIG_WAIT_MS 30000u
 
 struct virtio_rig {
 	struct loop *loop;
