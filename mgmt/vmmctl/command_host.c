@@ -1,0 +1,102 @@
+#include <stdio.h>
+
+#include "mgmt/vmmctl/command.h"
+
+static const struct column port_columns[] = {
+	{ "PORT", "id" }, { "TYPE", "type" }, { "STATE", "state" }, { "LINK", "link" },
+	{ "RECEIVED", "counters.rx_frames" }, { "SENT", "counters.tx_frames" },
+	{ "DROPPED", "counters.drops" }, { "DEVICE", "devargs" }, { 0 },
+};
+
+static const struct column fdb_columns[] = {
+	{ "ADDRESS", "mac" }, { "PORT", "port" }, { "AGE", "age_seconds" }, { 0 },
+};
+
+static int host_show(const struct context *context, char **args, int n_args)
+{
+	return show_object(context, "/v1/host");
+}
+
+static int host_stop_guests(const struct context *context, char **args, int n_args)
+{
+	json_int_t grace = 10;
+
+	if (n_args && parse_number("grace period", args[0], &grace))
+		return STATUS_USAGE;
+	return do_call(context, "POST", "/v1/host/stop-guests",
+		       json_pack("{s:I}", "grace_seconds", grace));
+}
+
+static int port_list(const struct context *context, char **args, int n_args)
+{
+	return show_list(context, "/v1/ports", port_columns);
+}
+
+static int port_show(const struct context *context, char **args, int n_args)
+{
+	char path[128];
+
+	if (check_id(args[0]))
+		return STATUS_USAGE;
+	snprintf(path, sizeof(path), "/v1/ports/%s", args[0]);
+	return show_object(context, path);
+}
+
+static int port_add(const struct context *context, char **args, int n_args)
+{
+	return do_call(context, "POST", "/v1/ports",
+		       json_pack("{s:s, s:s, s:s}", "id", args[0], "type", "ethdev", "devargs",
+				 args[1]));
+}
+
+static int port_remove(const struct context *context, char **args, int n_args)
+{
+	char path[128];
+
+	if (check_id(args[0]))
+		return STATUS_USAGE;
+	snprintf(path, sizeof(path), "/v1/ports/%s", args[0]);
+	return do_call(context, "DELETE", path, NULL);
+}
+
+static int switch_show(const struct context *context, char **args, int n_args)
+{
+	return show_object(context, "/v1/switch");
+}
+
+static int switch_fdb(const struct context *context, char **args, int n_args)
+{
+	return show_list(context, "/v1/switch/fdb", fdb_columns);
+}
+
+static int switch_flush(const struct context *context, char **args, int n_args)
+{
+	return do_call(context, "DELETE", "/v1/switch/fdb", NULL);
+}
+
+static int events_follow(const struct context *context, char **args, int n_args)
+{
+	return rest_follow(&context->rest, "/v1/events");
+}
+
+static int metrics_show(const struct context *context, char **args, int n_args)
+{
+	return show_object(context, "/v1/metrics");
+}
+
+const struct command host_commands[] = {
+	{ "port list", "", "the switch's ports and what went through", 0, 0, port_list },
+	{ "port show", "PORT", "one port, with every counter", 1, 1, port_show },
+	{ "port add", "PORT DEVARGS", "an uplink: any DPDK device, e.g. net_tap0,iface=up0", 2, 2,
+	  port_add },
+	{ "port remove", "PORT", "removes an uplink", 1, 1, port_remove },
+	{ "switch show", "", "the switch", 0, 0, switch_show },
+	{ "switch fdb", "", "the addresses it has learned", 0, 0, switch_fdb },
+	{ "switch flush", "", "makes it forget them", 0, 0, switch_flush },
+	{ "host show", "", "the host", 0, 0, host_show },
+	{ "host stop-guests", "[SECONDS]", "power button for all, then the hard way (10 s)", 0, 1,
+	  host_stop_guests },
+	{ "events", "", "what happens, as it happens", 0, 0, events_follow },
+	{ "metrics", "", "counters and states in Prometheus' text format", 0, 0, metrics_show },
+	{ 0 },
+};
