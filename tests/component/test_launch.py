@@ -35,14 +35,15 @@ class Failure(Exception):
 class Launch:
     """A vmm-launch and its client's end of the socketpair."""
 
-    def __init__(self, tmp, *options):
+    def __init__(self, tmp, *options, bin_dir=None):
         self.run = tmp / "run"
         self.images = tmp / "images"
-        self.bin = tmp / "bin"
-        for directory in (self.images, self.bin):
-            directory.mkdir(exist_ok=True)
-        for program in ("vmm", "vswitch"):
-            shutil.copy(BUILD / "tests/component/launch_probe", self.bin / program)
+        self.images.mkdir()
+        self.bin = bin_dir or tmp / "bin"
+        if not bin_dir:
+            self.bin.mkdir()
+            for program in ("vmm", "vswitch"):
+                shutil.copy(BUILD / "tests/component/launch_probe", self.bin / program)
         self.options = options
         self.started = []
         self.next_id = 0
@@ -447,6 +448,30 @@ def test_program_missing(launch):
     (launch.bin / "vmm").write_text("not a program")
     with refused(-32004):
         launch.spawn()
+
+
+def test_the_real_programs(tmp_path):
+    """vmm runs a guest and vswitch forwards with what they are given, and no more."""
+    os.chmod(tmp_path, 0o755)
+    launch = Launch(tmp_path, bin_dir=BUILD)
+    try:
+        switch = launch.call("switch.spawn")
+        launch.log("vswitch", "ready")
+        shutil.copy(BUILD / "tests/guest/tiny", launch.images / "kernel")
+        disk = launch.image("disk", 2 << 20)
+        config = {"memory": {"size_mib": 64}, "disks": [{"id": "d", "mode": "virtio-blk", "file": disk}],
+                  "boot": {"kernel": str(launch.images / "kernel"), "cmdline": "end=off"}}
+        vm = launch.call("vm.spawn", id="g1", uid=VM, config=config)
+        assert launch.exited(vm["pid"])["status"] == 0, launch.log("vms/g1", "")
+        record = json.loads((launch.run / "vms/g1/exit.json").read_text())
+        assert (record["id"], record["reason"], record["pid"]) == ("g1", "shutdown", vm["pid"])
+        launch.call("process.kill", **switch, signal=15)
+        assert launch.exited(switch["pid"])["status"] == 0
+    finally:
+        launch.stop()
+        for pid in launch.started:
+            if os.path.exists(f"/proc/{pid}"):
+                os.kill(pid, signal.SIGKILL)
 
 
 def run_plainly(*args, **kwargs):

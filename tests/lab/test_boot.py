@@ -53,7 +53,8 @@ def test_pvh(start, tmp_path, vcpus):
 def test_numa_nodes(start):
     """SRAT: two nodes, each with its part of the memory and its vCPUs."""
     vmm = start("cd /sys/devices/system/node; for n in node?; do "
-                "echo $n: $(cat $n/cpulist) $(grep MemTotal $n/meminfo); done", vcpus=4, memory={"size_mib": 512, "nodes": 2})
+                "echo $n: $(cat $n/cpulist) $(grep MemTotal $n/meminfo); done",
+                vcpus=4, memory={"size_mib": 512, "nodes": 2})
     console = vmm.end()
     nodes = dict(re.findall(r"^(node\d): (\S+ Node \d MemTotal: \d+)", console, re.M))
     assert sorted(nodes) == ["node0", "node1"], console
