@@ -126,6 +126,16 @@ static void vhost_tick(struct port *port)
 		vhost_backend_break(vp->backend, fault);
 }
 
+static int vhost_running_rings(const struct port_vhost *vp)
+{
+	int n = 0;
+
+	for (unsigned int i = 0; i < vp->queue_pairs; i++)
+		n += vp->rx[i].given +
+		     (atomic_load_explicit(&vp->tx[i].ring, memory_order_relaxed) != NULL);
+	return n;
+}
+
 static void vhost_describe(struct port *port, json_t *object)
 {
 	struct port_vhost *vp = port_to_vhost(port);
@@ -134,6 +144,7 @@ static void vhost_describe(struct port *port, json_t *object)
 	json_object_set_new(object, "socket", json_string(vp->socket));
 	json_object_set_new(object, "role", json_string(vp->client ? "client" : "server"));
 	json_object_set_new(object, "queue_pairs", json_integer(vp->queue_pairs));
+	json_object_set_new(object, "rings", json_integer(vhost_running_rings(vp)));
 	json_object_set_new(object, "connected",
 			    json_boolean(vhost_backend_connected(vp->backend)));
 	json_object_set_new(object, "features",

@@ -358,11 +358,12 @@ static void vhost_send_queue(struct port_vhost *vp, unsigned int index, struct b
 	pass.mergeable = (pass.ring->features & 1ull << VIRTIO_NET_F_MRG_RXBUF) != 0;
 	vhost_pass_frames(&pass, frames, count);
 	vhost_pass_rewind(&pass);
+	/* Before the peer sees them: who has got a frame finds it counted. */
+	stats_add(&pass.cell->tx_frames, pass.frames);
+	stats_add(&pass.cell->tx_bytes, pass.bytes);
 	vring_device_publish(&pass.ring->vr);
 	vhost_notify(vp, pass.ring);
 	rte_spinlock_unlock(&tx->lock);
-	stats_add(&pass.cell->tx_frames, pass.frames);
-	stats_add(&pass.cell->tx_bytes, pass.bytes);
 }
 
 void vhost_send(struct port *port, struct burst *burst, struct frame *const *frames,

@@ -114,6 +114,10 @@ class Switch:
         """Until the port's link is so."""
         wait_for(lambda: self.port(name)["link"] == state, what=f"link of {name} {state}")
 
+    def wait_rings(self, name, count):
+        """Until so many rings of the port run."""
+        wait_for(lambda: self.port(name)["rings"] == count, what=f"rings of {name}")
+
     def check_books(self):
         """Received + copies = sent + drops + queued; the total of port.list agrees when idle."""
         info = self.call("switch.info")

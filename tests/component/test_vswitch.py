@@ -40,7 +40,7 @@ def fixture_guests(switch):
         path = switch.add_vhost(name, **(port or {}))
         guest = vg.Guest(path, features, **more)
         made.append(guest)
-        switch.wait_link(name)
+        switch.wait_rings(name, len(guest.rings))
         return guest
 
     yield make
@@ -274,7 +274,7 @@ def test_drops_have_names(switch, guests):
     assert counters["drops"]["full"] == 200 + 1 - counters["tx_frames"] > 0
     b.close()
     b.__init__(str(switch.directory / "b.sock"))  # pylint: disable=unnecessary-dunder-call
-    switch.wait_link("b")
+    switch.wait_rings("b", 2)
     a.send(good)
     assert b.receive()[1] == good
 
@@ -286,6 +286,7 @@ def test_no_peer_is_down(switch, guests):
     data = frame(None, 1, b"x" * 50)
     a.send(data)
     assert b.receive()[1] == data
+    a.wait_sent()
     assert switch.counters("c")["drops"] == {"down": 1}
 
 
@@ -297,6 +298,7 @@ def test_mtu(switch, guests):
     data = frame(None, 1, b"x" * 9000)
     a.send(data)
     assert b.receive()[1] == data
+    a.wait_sent()
     assert switch.counters("c")["drops"] == {"oversize": 1}
 
 
@@ -369,7 +371,7 @@ def test_hostile_ring_ends_only_its_session(switch, guests):
     a.send(good)
     assert b.receive()[1] == good
     back = vg.Guest(str(switch.directory / "evil.sock"))
-    switch.wait_link("evil")
+    switch.wait_rings("evil", 2)
     back.send(frame(2, 3, b"better now" * 10))
     assert b.receive()
     back.close()

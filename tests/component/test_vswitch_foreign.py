@@ -41,7 +41,7 @@ def add_testpmd(switch, testpmds, name, station, peer, **more):
     """A port and a testpmd on it. Its memory is not sealed: that must be allowed."""
     path = switch.add_vhost(name, allow_unsealed=True)
     testpmd = testpmds(name, path, station, peer, **more)
-    switch.wait_link(name)
+    switch.wait_rings(name, 2)
     return testpmd
 
 
@@ -86,6 +86,7 @@ def test_queue_pairs(switch, testpmds):
     """Many flows use all queues of the receiver."""
     path = switch.add_vhost("b", allow_unsealed=True, queue_pairs=2)
     b = testpmds("b", path, 2, 1, devargs=",queues=2", args=["--rxq=2", "--txq=2"])
+    switch.wait_rings("b", 4)
     a = add_testpmd(switch, testpmds, "a", 1, 2, args=["--txonly-multi-flow"])
     b.do("set fwd rxonly", "start")
     a.do("set fwd txonly", "start")
@@ -103,7 +104,7 @@ def test_client_port(switch, testpmds, tmp_path):
     a = add_testpmd(switch, testpmds, "a", 1, 2)
     for turn in range(2):
         b = testpmds(f"b{turn}", path, 2, 1, devargs=",server=1")
-        switch.wait_link("b")
+        switch.wait_rings("b", 2)
         before = switch.counters("b")["tx_frames"]
         b.do("set fwd rxonly", "start")
         a.do("set fwd txonly", "start")
@@ -120,7 +121,7 @@ def test_killed_under_traffic(switch, testpmds):
     b.do("set fwd rxonly", "start")
     quiet = vg.Guest(switch.add_vhost("quiet"))
     watch = vg.Guest(switch.add_vhost("watch"))
-    switch.wait_link("watch")
+    switch.wait_rings("watch", 2)
     switch.add_vhost("a", allow_unsealed=True)
     for turn in range(2):
         a = testpmds(f"a{turn}", str(switch.directory / "a.sock"), 1, 2)

@@ -31,7 +31,7 @@ def fixture_guests(switch):
     def make(name, features=0, **more):
         guest = vg.Guest(switch.add_vhost(name), features, **more)
         made.append(guest)
-        switch.wait_link(name)
+        switch.wait_rings(name, len(guest.rings))
         return guest
 
     yield make
