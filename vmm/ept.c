@@ -1,11 +1,11 @@
 #include "vmm/ept.h"
 
 #include <errno.h>
-#include <linux/kvm.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 
 #include "core/log.h"
+#include "vmm/kvm_compat.h"
 
 static int set_region(struct ept *ept, const struct mem_slot *slot, uint64_t size)
 {
@@ -64,6 +64,31 @@ void ept_fini(struct ept *ept)
 		return;
 	guest_memory_remove_listener(ept->gm, &ept->listener);
 	ept->gm = NULL;
+}
+
+static int prefault_slot(const struct mem_slot *slot, int vcpu_fd)
+{
+	struct kvm_pre_fault_memory range = {.gpa = slot->gpa, .size = slot->size};
+
+	/* The kernel moves the range's start on as far as it came. */
+	while (range.size)
+		if (ioctl(vcpu_fd, KVM_PRE_FAULT_MEMORY, &range) < 0 && errno != EINTR &&
+		    errno != EAGAIN)
+			return errno == EOPNOTSUPP ? -ENOTSUP : -errno;
+	return 0;
+}
+
+int ept_prefault(struct ept *ept, int vcpu_fd)
+{
+	if (ioctl(ept->vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_PRE_FAULT_MEMORY) <= 0)
+		return -ENOTSUP;
+	for (unsigned int i = 0; i < guest_memory_slot_count(ept->gm); i++) {
+		int ret = prefault_slot(guest_memory_slot(ept->gm, i), vcpu_fd);
+
+		if (ret < 0)
+			return ret;
+	}
+	return 0;
 }
 
 int ept_log_fetch(struct ept *ept, const struct mem_slot *slot, uint64_t *bitmap, size_t words)

@@ -20,6 +20,12 @@ must_check int ept_init(struct ept *ept, struct guest_memory *gm, int vm_fd);
 void ept_fini(struct ept *ept);
 
 /*
+ * Maps all of the RAM at the second level now, where the kernel can: by read faults on a vCPU that
+ * is not running. -ENOTSUP: it cannot, and the guest's own accesses will.
+ */
+must_check int ept_prefault(struct ept *ept, int vcpu_fd);
+
+/*
  * Both logs of one slot (the guest's own writes, and the host's), ORed into `bitmap`, and cleared;
  * as guest_memory_log_fetch.
  */

@@ -214,7 +214,15 @@ static int create_vcpus(struct machine *m, struct machine_error *error)
 		.opaque = m,
 	};
 
-	return vcpu_group_create(&config, &m->vcpus, error->why, sizeof(error->why));
+	int ret = vcpu_group_create(&config, &m->vcpus, error->why, sizeof(error->why));
+
+	if (ret < 0 || !m->config->memory.prefault)
+		return ret;
+	ret = vcpu_group_prefault(m->vcpus, &m->ept);
+	if (ret < 0)
+		log_info("%s: second-level mappings come with the guest's accesses: %s",
+			 m->config->id, strerror(-ret));
+	return 0;
 }
 
 int machine_create(struct loop *loop, const struct vm_config *config,

@@ -12,6 +12,7 @@
 
 #include "core/log.h"
 #include "vmm/cpuid.h"
+#include "vmm/ept.h"
 #include "vmm/vcpu_exit.h"
 #include "vmm/vcpu_state.h"
 
@@ -308,6 +309,11 @@ void vcpu_group_resume(struct vcpu_group *group)
 	pthread_mutex_lock(&group->lock);
 	set_want(group, WANT_RUN);
 	pthread_mutex_unlock(&group->lock);
+}
+
+int vcpu_group_prefault(struct vcpu_group *group, struct ept *ept)
+{
+	return ept_prefault(ept, group->vcpus[0].fd);
 }
 
 int vcpu_group_stats(struct vcpu_group *group, kvm_stat_fn emit, void *opaque)

@@ -43,6 +43,10 @@ void vcpu_group_pause(struct vcpu_group *group);
 void vcpu_group_ask_pause(struct vcpu_group *group);
 void vcpu_group_resume(struct vcpu_group *group); /* io thread */
 
+/* Maps all RAM at the second level: ept_prefault. io thread, parked. */
+struct ept;
+must_check int vcpu_group_prefault(struct vcpu_group *group, struct ept *ept);
+
 /* KVM's statistics summed over the vCPUs. io thread. */
 must_check int vcpu_group_stats(struct vcpu_group *group, kvm_stat_fn emit, void *opaque);
 
