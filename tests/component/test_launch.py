@@ -70,6 +70,16 @@ class Launch:
         self.socket.close()
         return self.process.wait(DEADLINE)
 
+    def close(self):
+        """Leave nothing behind, however the test went."""
+        if self.process.poll() is None:
+            self.stop()
+        for pid in self.started:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+
     def message(self):
         """The next line from it."""
         line = self.stream.readline()
@@ -95,6 +105,8 @@ class Launch:
         while True:
             for note in self.notes:
                 if note["method"] == "process.exited" and note["params"]["pid"] == pid:
+                    if pid in self.started:
+                        self.started.remove(pid)
                     return note["params"]
             self.notes.append(self.message())
 
@@ -128,13 +140,7 @@ def fixture_launch(tmp_path):
     os.chmod(tmp_path, 0o755)
     launch = Launch(tmp_path)
     yield launch
-    if launch.process.poll() is None:
-        launch.stop()
-    for pid in launch.started:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+    launch.close()
 
 
 def status(pid):
@@ -282,7 +288,7 @@ def test_switch_options_come_from_the_operator(tmp_path):
         launch.call("process.kill", pid=pid, start_time=starttime(pid), signal=9)
         assert launch.exited(pid)["signal"] == 9
     finally:
-        launch.stop()
+        launch.close()
 
 
 def starttime(pid):
@@ -468,10 +474,7 @@ def test_the_real_programs(tmp_path):
         launch.call("process.kill", **switch, signal=15)
         assert launch.exited(switch["pid"])["status"] == 0
     finally:
-        launch.stop()
-        for pid in launch.started:
-            if os.path.exists(f"/proc/{pid}"):
-                os.kill(pid, signal.SIGKILL)
+        launch.close()
 
 
 def run_plainly(*args, **kwargs):
