@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 
 #include "launch/children.h"
@@ -13,18 +12,6 @@
 #define MAX_LIMIT_MIB  (8u * 1024 * 1024)
 #define MAX_NOFILE     65536u
 #define MAX_MEMORY_MIB (4u * 1024 * 1024)
-
-int launch_refuse(struct launch_error *error, int code, const char *field, const char *fmt, ...)
-{
-	va_list args;
-
-	error->code = code;
-	snprintf(error->field, sizeof(error->field), "%s", field ? field : "");
-	va_start(args, fmt);
-	vsnprintf(error->why, sizeof(error->why), fmt, args);
-	va_end(args);
-	return -EINVAL;
-}
 
 static void fail(struct rpc_call *call, const struct launch_error *error)
 {
