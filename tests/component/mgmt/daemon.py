@@ -152,16 +152,18 @@ class Daemon:
         self.process.wait()
 
     def destroy(self):
-        """Leave nothing behind: what is found running is killed, by pid."""
-        pids = []
+        """Leave nothing behind: what is found running is killed, by pid. It must end cleanly."""
+        pids, log, status = [], self.log(), 0
         if self.process.poll() is None:
             # Unchecked: this must work after any failure.
             pids = [vm["pid"] for vm in Daemon.call(self, "GET", "/v1/vms").json["items"]]
             pids.append(Daemon.call(self, "GET", "/v1/switch").json["pid"])
-            self.kill()
+            status = self.stop()
+            log = self.log()
         for pid in filter(None, pids):
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
         shutil.rmtree(self.directory, ignore_errors=True)
+        assert status == 0 and "Sanitizer" not in log and "runtime error" not in log, log

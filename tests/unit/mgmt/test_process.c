@@ -1,0 +1,84 @@
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "mgmt/process.h"
+
+static pid_t spawn(void)
+{
+	pid_t pid = fork();
+
+	assert_true(pid >= 0);
+	if (!pid) {
+		/* A name that would mislead who splits at blanks or at the first bracket. */
+		prctl(PR_SET_NAME, "a) Z 1 (b");
+		for (;;)
+			pause();
+	}
+	return pid;
+}
+
+static void stop(void *opaque)
+{
+	loop_stop(opaque);
+}
+
+static void test_watch(void **state)
+{
+	struct loop *loop = loop_create();
+	struct process_watch *watch;
+	uint64_t start_time, again;
+	pid_t pid = spawn();
+
+	assert_int_equal(process_start_time(pid, &start_time), 0);
+	assert_int_equal(process_start_time(pid, &again), 0);
+	assert_true(start_time == again && start_time > 0);
+	assert_int_equal(process_watch_create(loop, pid, start_time + 1, stop, loop, &watch),
+			 -ESRCH);
+	assert_int_equal(process_watch_create(loop, pid, start_time, stop, loop, &watch), 0);
+	kill(pid, SIGKILL);
+	assert_int_equal(loop_run(loop), 0);
+	process_watch_destroy(watch);
+	/* Not yet waited for: a zombie is no process any more. */
+	assert_int_equal(process_start_time(pid, &again), -ESRCH);
+	assert_int_equal(process_watch_create(loop, pid, start_time, stop, loop, &watch), -ESRCH);
+	waitpid(pid, NULL, 0);
+	assert_int_equal(process_watch_create(loop, pid, start_time, stop, loop, &watch), -ESRCH);
+	loop_destroy(loop);
+}
+
+static void test_pids_that_are_none(void **state)
+{
+	struct process_watch *watch;
+	uint64_t start_time;
+
+	assert_int_equal(process_start_time(0, &start_time), -ESRCH);
+	assert_int_equal(process_start_time(-1, &start_time), -ESRCH);
+	assert_int_equal(process_watch_create(NULL, 0, 0, stop, NULL, &watch), -ESRCH);
+}
+
+static void test_boot_id(void **state)
+{
+	char boot_id[BOOT_ID_SIZE];
+
+	assert_int_equal(process_boot_id(boot_id), 0);
+	assert_int_equal(strlen(boot_id), 36);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_watch),
+		cmocka_unit_test(test_pids_that_are_none),
+		cmocka_unit_test(test_boot_id),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
