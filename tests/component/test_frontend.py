@@ -195,6 +195,11 @@ class OurSwitch:
         self.sockets = [path / "a", path / "b"]
         self.start()
 
+    def listens(self):
+        """Bound is not yet listening."""
+        with socket.socket(socket.AF_UNIX) as sock:
+            return sock.connect_ex(str(self.path / "control")) == 0
+
     def call(self, method, **params):
         """One JSON-RPC request."""
         with socket.socket(socket.AF_UNIX) as sock:
@@ -216,7 +221,7 @@ class OurSwitch:
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 # DPDK keeps until exit what it allocates: not ours to report.
                 env=dict(os.environ, ASAN_OPTIONS="detect_leaks=0"))
-        wait_for(lambda: (self.path / "control").exists(), "vswitch")
+        wait_for(self.listens, "vswitch")
         for name in self.sockets:
             self.call("port.add", id=name.name, type="vhost-user", socket=str(name), role=self.role)
 
