@@ -33,16 +33,23 @@ unsigned int cpuid_phys_bits(const struct kvm_cpuid2 *cpuid)
 	return entry ? entry->eax & 0xff : 36;
 }
 
+unsigned int cpuid_cores(unsigned int vcpus, unsigned int nodes)
+{
+	if (nodes <= 1)
+		return vcpus;
+	return vcpus % nodes == 0 && is_power_of_two(vcpus / nodes) ? vcpus / nodes : 1;
+}
+
 static void fix_features(struct kvm_cpuid_entry2 *entry, const struct cpuid_config *config)
 {
 	entry->ebx &= 0xffffu;
-	entry->ebx |= config->index << 24 | (1u << bits_for(config->vcpus)) << 16;
+	entry->ebx |= config->index << 24 | (1u << bits_for(config->cores)) << 16;
 	entry->ecx &= ~LEAF1_ECX_VMX;
 	entry->ecx |= LEAF1_ECX_HYPERVISOR;
 	if (config->tsc_deadline)
 		entry->ecx |= LEAF1_ECX_TSC_DEADLINE;
 	entry->edx &= ~LEAF1_EDX_HTT;
-	if (config->vcpus > 1)
+	if (config->cores > 1)
 		entry->edx |= LEAF1_EDX_HTT;
 }
 
@@ -52,7 +59,7 @@ static void fix_features(struct kvm_cpuid_entry2 *entry, const struct cpuid_conf
  */
 static void fix_cache(struct kvm_cpuid_entry2 *entry, const struct cpuid_config *config)
 {
-	unsigned int ids = 1u << bits_for(config->vcpus);
+	unsigned int ids = 1u << bits_for(config->cores);
 	unsigned int level = entry->eax >> 5 & 7;
 
 	if (!(entry->eax & 0x1f))
@@ -76,17 +83,17 @@ static void fix_entry(struct kvm_cpuid_entry2 *entry, const struct cpuid_config 
 		break;
 	case 0x80000001:
 		entry->ecx &= ~(EXT1_ECX_SVM | EXT1_ECX_CMP_LEGACY);
-		if (config->vcpus > 1)
+		if (config->cores > 1)
 			entry->ecx |= EXT1_ECX_CMP_LEGACY;
 		break;
 	case 0x80000008:
 		entry->ecx &= ~0xf0ffu;
-		entry->ecx |= (config->vcpus - 1) | bits_for(config->vcpus) << 12;
+		entry->ecx |= (config->cores - 1) | bits_for(config->cores) << 12;
 		break;
 	case 0x8000001e:
 		entry->eax = config->index;
 		entry->ebx = config->index; /* one thread a core */
-		entry->ecx = 0;		    /* one node */
+		entry->ecx = config->index / config->cores; /* the node: a package is one */
 		break;
 	}
 }
@@ -102,7 +109,7 @@ static void add_topology(struct kvm_cpuid2 *cpuid, const struct cpuid_config *co
 {
 	const struct kvm_cpuid_entry2 levels[TOPOLOGY_SUBLEAVES] = {
 		{.eax = 0, .ebx = 1, .ecx = LEVEL_SMT << 8},
-		{.eax = bits_for(config->vcpus), .ebx = config->vcpus, .ecx = LEVEL_CORE << 8},
+		{.eax = bits_for(config->cores), .ebx = config->cores, .ecx = LEVEL_CORE << 8},
 		{0},
 	};
 

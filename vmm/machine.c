@@ -210,6 +210,7 @@ static int create_vcpus(struct machine *m, struct machine_error *error)
 		.pio = m->pio,
 		.mmio = m->mmio,
 		.count = m->config->vcpus,
+		.cores = cpuid_cores(m->config->vcpus, m->config->memory.nodes),
 		.event = on_vcpu,
 		.opaque = m,
 	};

@@ -135,7 +135,7 @@ static int set_cpuid(struct vcpu *vcpu, const struct kvm_cpuid2 *supported)
 {
 	const struct vcpu_group_config *config = &vcpu->group->config;
 	const struct cpuid_config cpuid_config = {
-		.vcpus = config->count,
+		.cores = config->cores,
 		.index = vcpu->index,
 		.tsc_deadline = ioctl(config->vm->kvm_fd, KVM_CHECK_EXTENSION,
 				      KVM_CAP_TSC_DEADLINE_TIMER) > 0,

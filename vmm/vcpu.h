@@ -23,6 +23,7 @@ struct vcpu_group_config {
 	struct kvm_vm *vm;
 	struct io_bus *pio, *mmio;
 	unsigned int count;
+	unsigned int cores; /* of a package: cpuid_cores */
 	/* On a vCPU's thread, with the whole group asked to pause: hand it on, do not act. */
 	void (*event)(void *opaque, enum vcpu_event event, const char *message);
 	void *opaque;

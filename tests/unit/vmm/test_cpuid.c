@@ -23,10 +23,10 @@ static const struct kvm_cpuid_entry2 host[] = {
 	{.function = 0x8000001e, .eax = 5, .ebx = 0x0102, .ecx = 0x301},
 };
 
-static struct kvm_cpuid2 *build(unsigned int vcpus, unsigned int index)
+static struct kvm_cpuid2 *build(unsigned int cores, unsigned int index)
 {
 	const struct cpuid_config config = {
-		.vcpus = vcpus, .index = index, .tsc_deadline = true};
+		.cores = cores, .index = index, .tsc_deadline = true};
 	struct kvm_cpuid2 *supported = calloc(1, sizeof(*supported) + sizeof(host)), *built;
 
 	assert_non_null(supported);
@@ -84,6 +84,22 @@ static void one_vcpu_is_alone(void **state)
 	free(cpuid);
 }
 
+static void packages_do_not_span_nodes(void **state)
+{
+	struct kvm_cpuid2 *cpuid = build(2, 3);
+
+	assert_int_equal(entry(cpuid, 0xb, 1)->eax, 1); /* package 1 of identifier 3 */
+	assert_int_equal(entry(cpuid, 0xb, 1)->edx, 3);
+	assert_int_equal(entry(cpuid, 0x8000001e, 0)->ecx, 1);
+	free(cpuid);
+	assert_int_equal(cpuid_cores(6, 1), 6);
+	assert_int_equal(cpuid_cores(4, 2), 2);
+	assert_int_equal(cpuid_cores(8, 2), 4);
+	assert_int_equal(cpuid_cores(6, 2), 1); /* 3: no bit divides them */
+	assert_int_equal(cpuid_cores(5, 2), 1);
+	assert_int_equal(cpuid_cores(1, 2), 1);
+}
+
 static void caches_are_shared_by_level(void **state)
 {
 	struct kvm_cpuid2 *cpuid = build(3, 0);
@@ -118,6 +134,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_vcpu_knows_its_place),
 		cmocka_unit_test(one_vcpu_is_alone),
+		cmocka_unit_test(packages_do_not_span_nodes),
 		cmocka_unit_test(caches_are_shared_by_level),
 		cmocka_unit_test(features_are_filtered),
 	};
