@@ -15,7 +15,7 @@ enum frontend_phase {
 	FRONTEND_OFFLINE,
 	FRONTEND_NEGOTIATING,
 	FRONTEND_IDLE, /* negotiated; nothing to run, or the peer does not fit */
-	FRONTEND_STARTING,
+	FRONTEND_STARTING, /* from here on the peer may have rings */
 	FRONTEND_RUNNING,
 	FRONTEND_STOPPING,
 };

@@ -77,8 +77,9 @@ void frontend_drop(struct vhost_frontend *fe)
 	fe->fd = -1;
 	vhost_stream_fini(&fe->stream);
 	vhost_outbox_fini(&fe->outbox);
-	if (fe->phase == FRONTEND_STOPPING)
-		fe->tell_stopped = true; /* a dead peer counts as stopped */
+	/* A dead peer counts as stopped, also one that has not been asked to stop yet. */
+	if (fe->phase >= FRONTEND_STARTING && !fe->wanted)
+		fe->tell_stopped = true;
 	fe->phase = FRONTEND_OFFLINE;
 	frontend_script_reset(fe);
 	fe->tell_changed = true;
@@ -188,6 +189,9 @@ static void choose_phase(struct vhost_frontend *fe)
 /* The script of a phase is through. False: nothing more to do now. */
 static bool end_phase(struct vhost_frontend *fe)
 {
+	/* As often as a guest's driver likes to start its device. */
+	static struct ratelimit often = RATELIMIT_INIT(10000, 5);
+
 	switch (fe->phase) {
 	case FRONTEND_NEGOTIATING:
 		frontend_set_reason(fe, "the guest's driver has not started the device");
@@ -198,7 +202,8 @@ static bool end_phase(struct vhost_frontend *fe)
 		enter(fe, FRONTEND_RUNNING);
 		fe->running_since = frontend_now_ns();
 		notify_both(fe);
-		log_info("%s: %u rings run", fe->name, fe->ring_count);
+		log_msg_limited(&often, LOG_LEVEL_INFO, "%s: %u rings run", fe->name,
+				fe->ring_count);
 		return true;
 	case FRONTEND_STOPPING:
 		enter(fe, FRONTEND_IDLE);

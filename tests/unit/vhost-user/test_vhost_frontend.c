@@ -314,6 +314,21 @@ static void test_dead_peer_counts_as_stopped(void **state)
 	assert_int_equal(vhost_frontend_base(f->fe, 0), 5);
 }
 
+/* It dies after the stop was wished for, and before it could be said: an answer was due. */
+static void test_peer_dies_unasked(void **state)
+{
+	struct fixture *f = *state;
+
+	f->peer.deed = PEER_IS_SILENT;
+	f->peer.at = VHOST_MSG_ADD_MEM_REG;
+	start(f, FEATURES);
+	virtio_rig_settle(&f->rig);
+	assert_false(vhost_frontend_stop(f->fe));
+	virtio_rig_settle(&f->rig);
+	scripted_peer_hang_up(&f->peer);
+	assert_true(until(f, has_stopped));
+}
+
 static void test_wait_stopped(void **state)
 {
 	struct fixture *f = *state;
@@ -471,6 +486,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_reconnect, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_stop, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_dead_peer_counts_as_stopped, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_peer_dies_unasked, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_wait_stopped, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_misfit, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_updates, setup, teardown),
