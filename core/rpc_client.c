@@ -119,7 +119,7 @@ static void client_on_line(void *opaque, const char *line, size_t len)
 
 	client->refs++;
 	if (jsonrpc_parse(line, len, &msg, why, sizeof(why)) != 0) {
-		log_warn("a server sent what is no message: %s; disconnecting", why);
+		log_guest("a server sent what is no message: %s; disconnecting", why);
 		client_ended(client, -EPROTO);
 	} else if (msg.kind == JSONRPC_RESPONSE) {
 		client_on_response(client, &msg);

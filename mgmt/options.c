@@ -30,8 +30,18 @@ static const char help[] =
 	"\n"
 	"SIGTERM and SIGINT end it. POST /v1/host/stop-guests stops all guests at any time.\n";
 
-enum { OPT_RUN_DIR = 256, OPT_STATE_DIR, OPT_BIN_DIR, OPT_MGMT_UID, OPT_SWITCH_ARGS,
-       OPT_SWITCH_CAPS, OPT_IMAGE_DIR, OPT_STOP_GUESTS, OPT_LOG_LEVEL, OPT_HELP };
+enum {
+	OPT_RUN_DIR = 256,
+	OPT_STATE_DIR,
+	OPT_BIN_DIR,
+	OPT_MGMT_UID,
+	OPT_SWITCH_ARGS,
+	OPT_SWITCH_CAPS,
+	OPT_IMAGE_DIR,
+	OPT_STOP_GUESTS,
+	OPT_LOG_LEVEL,
+	OPT_HELP,
+};
 
 static const struct option long_options[] = {
 	{ "run-dir", required_argument, NULL, OPT_RUN_DIR },

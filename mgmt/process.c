@@ -59,6 +59,19 @@ int process_start_time(pid_t pid, uint64_t *start_time)
 	return 0;
 }
 
+bool process_has_uid(pid_t pid, uid_t uid)
+{
+	char path[48], text[2048];
+	const char *line;
+	unsigned int found;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	if (pid <= 0 || read_small_file(path, text, sizeof(text)) < 0)
+		return false;
+	line = strstr(text, "\nUid:");
+	return line && sscanf(line + 5, "%u", &found) == 1 && found == uid;
+}
+
 static void watch_on_end(void *opaque, int fd, unsigned int events)
 {
 	struct process_watch *watch = opaque;

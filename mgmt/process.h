@@ -19,6 +19,9 @@ must_check int process_boot_id(char boot_id[BOOT_ID_SIZE]);
 /* Of a process that lives (a zombie does not): clock ticks since boot. -ESRCH. */
 must_check int process_start_time(pid_t pid, uint64_t *start_time);
 
+/* Whether it runs as this user (its real user id). */
+bool process_has_uid(pid_t pid, uid_t uid);
+
 /*
  * Calls fn once, when the process has ended. -ESRCH: there is no such process (any more), or
  * another one by now. The watch is destroyed by its owner, within fn or later.

@@ -77,7 +77,8 @@ void vm_set_state(struct vm *vm, enum vm_state state, const char *reason)
 		return;
 	vm->state = state;
 	snprintf(vm->reason, sizeof(vm->reason), "%s", reason);
-	log_info("VM %s is %s%s%s", vm->id, state_names[state], reason[0] ? ": " : "", reason);
+	log_msg_limited(&vm->log_limit, LOG_LEVEL_INFO, "VM %s is %s%s%s", vm->id,
+			state_names[state], reason[0] ? ": " : "", reason);
 	events_emit(vm->mgmt->events, "vm",
 		    json_pack("{s:s, s:s, s:s, s:s}", "vm", vm->id, "state", state_names[state],
 			      "desired", desired_names[vm->desired], "reason", vm->reason));
@@ -134,7 +135,8 @@ static struct vm *vm_create(struct vms *vms, const char *id, uid_t uid, json_t *
 		json_decref(spec);
 		return NULL;
 	}
-	*vm = (struct vm){ .vms = vms, .mgmt = vms->mgmt, .uid = uid, .spec = spec };
+	*vm = (struct vm){ .vms = vms, .mgmt = vms->mgmt, .uid = uid, .spec = spec,
+			  .log_limit = RATELIMIT_INIT(10000, 20) };
 	snprintf(vm->id, sizeof(vm->id), "%s", id);
 	vm->restart = loop_timer_create(vms->mgmt->loop, vm_restart_due, vm);
 	vm->kill = loop_timer_create(vms->mgmt->loop, vm_kill, vm);

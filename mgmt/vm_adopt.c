@@ -51,7 +51,9 @@ static void vm_on_guess(void *opaque, int code, const char *message, const json_
 	snprintf(process.boot_id, sizeof(process.boot_id), "%s", vm->mgmt->boot_id);
 	time_text(process.started_at);
 	vm_control_close(vm);
-	if (code || process_start_time(process.pid, &process.start_time) < 0 ||
+	/* What a vmm says of itself is checked: it must not name another VM's process. */
+	if (code || !process_has_uid(process.pid, vm->uid) ||
+	    process_start_time(process.pid, &process.start_time) < 0 ||
 	    vm_adopt_process(vm, &process) < 0) {
 		vm_adopt_end(vm);
 		return;

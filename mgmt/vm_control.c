@@ -9,6 +9,7 @@
 #define INFO_TIMEOUT_MS 120000u /* guest memory may be prefaulted first */
 #define CALL_TIMEOUT_MS 10000u
 #define STOP_PATIENCE_NS (10ULL * 1000000000)
+#define START_PATIENCE_NS (120ULL * 1000000000)
 #define RECONNECT_NS (200ULL * 1000000)
 
 #define IN(state) (1u << (state))
@@ -46,6 +47,7 @@ static void vm_observe(struct vm *vm, const char *state)
 	else
 		return; /* on the way up or down; the process's end tells the rest */
 	if (vm->state == VM_STARTING) {
+		loop_timer_disarm(vm->kill);
 		vm_set_state(vm, seen, "");
 		vm_start_finish(vm);
 	} else if (vm->state == VM_RUNNING || vm->state == VM_PAUSED) {
@@ -115,6 +117,9 @@ static void vm_on_info(void *opaque, int code, const char *message, const json_t
 		return;
 	}
 	vm_observe(vm, json_string_value(json_object_get(result, "state")));
+	/* Not yet? vm.state will tell, or patience ends. */
+	if (vm->state == VM_STARTING && loop_timer_arm(vm->kill, START_PATIENCE_NS) < 0)
+		vm_kill(vm);
 	vm_align(vm);
 }
 

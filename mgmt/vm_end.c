@@ -11,17 +11,35 @@
 #define RESTART_MAX_MS 60000u
 #define STEADY_MS 60000u /* after so long a run the back-off begins anew */
 
-/* Ends that are nobody's fault. */
-static bool exit_is_clean(const json_t *last_exit)
+static bool exit_is_one_of(const struct vm *vm, const char *const *reasons)
 {
-	static const char *const clean[] = { "shutdown", "stop", "debug-exit" };
-	const char *reason = json_string_value(json_object_get(last_exit, "reason"));
+	const char *reason = json_string_value(json_object_get(vm->last_exit, "reason"));
 
-	for (size_t i = 0; reason && i < ARRAY_SIZE(clean); i++) {
-		if (!strcmp(reason, clean[i]))
-			return true;
-	}
-	return false;
+	while (reason && *reasons && strcmp(reason, *reasons) != 0)
+		reasons++;
+	return reason && *reasons;
+}
+
+/* Ends that are nobody's fault. */
+static bool vm_ended_well(const struct vm *vm)
+{
+	static const char *const clean[] = { "shutdown", "stop", "debug-exit", NULL };
+
+	return exit_is_one_of(vm, clean);
+}
+
+/*
+ * Whether the guest ran at all. A quick one may be over before we have asked: then its own way of
+ * ending tells.
+ */
+static bool vm_has_run(const struct vm *vm)
+{
+	static const char *const guest[] = { "shutdown", "debug-exit", "guest-fault",
+					     "reset-failed", NULL };
+
+	if (vm->running_since_ms)
+		return true;
+	return vm->pid && !vm->fault.status && exit_is_one_of(vm, guest);
 }
 
 static bool vm_is_to_restart(const struct vm *vm, bool failed)
@@ -76,8 +94,8 @@ static void vm_describe_end(const struct vm *vm, char *text, size_t size)
 	snprintf(text, size, "%s", reason ? reason : "");
 }
 
-/* The start ended before it was one. */
-static void vm_tell_start_failed(struct vm *vm, const char *text)
+/* Who waits for the start hears of the end. */
+static void vm_tell_starter(struct vm *vm, const char *text)
 {
 	const char *reason = json_string_value(json_object_get(vm->last_exit, "reason"));
 	done_fn done = vm->start_done;
@@ -91,18 +109,16 @@ static void vm_tell_start_failed(struct vm *vm, const char *text)
 	else if (!problem.status)
 		problem_set(&problem, reason && !strcmp(reason, "config") ? 422 : 503, NULL, "%s",
 			    text);
-	done(vm->start_opaque, &problem);
+	done(vm->start_opaque, vm_has_run(vm) && !vm->cancelled ? NULL : &problem);
 }
 
 /* All is given back. What now? */
 static void vm_ended(struct vm *vm)
 {
-	bool was_starting = vm->state == VM_STARTING;
 	bool asked_for = vm->desired == DESIRED_STOPPED;
-	bool never_ran = was_starting && !vm->running_since_ms;
-	bool failed = !asked_for && (never_ran || !exit_is_clean(vm->last_exit));
-	/* A person who asked for the start is told, and decides. */
-	bool restart = !asked_for && !(never_ran && vm->start_done) &&
+	bool failed = !asked_for && !(vm_has_run(vm) && vm_ended_well(vm));
+	/* A person whose start came to nothing is told, and decides. */
+	bool restart = !asked_for && !(vm->start_done && !vm_has_run(vm)) &&
 		       vm_is_to_restart(vm, failed);
 	char text[sizeof(vm->reason)];
 
@@ -116,7 +132,7 @@ static void vm_ended(struct vm *vm)
 	vm_set_state(vm, failed ? VM_FAILED : VM_STOPPED, text);
 	if (restart && !vm->start_after_end)
 		vm_schedule_restart(vm);
-	vm_tell_start_failed(vm, text);
+	vm_tell_starter(vm, text);
 	vm_tell_waiters(vm);
 	if (vm->start_after_end) {
 		vm->start_after_end = false;

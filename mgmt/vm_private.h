@@ -35,6 +35,7 @@ struct vm {
 
 	enum vm_state state;
 	char reason[300];
+	struct ratelimit log_limit; /* a vmm may claim to change its state without end */
 	unsigned int restarts;
 	unsigned int backoff_ms;
 
@@ -55,7 +56,7 @@ struct vm {
 	struct vm_waiter *waiters;
 
 	struct loop_timer *restart; /* the policy's */
-	struct loop_timer *kill;    /* it was told to stop; patience ends */
+	struct loop_timer *kill;    /* it was told to stop, or to run; patience ends */
 	struct loop_timer *reconnect;
 };
 

@@ -150,8 +150,19 @@ static json_t *parse_device(char *text, const char *first_key)
 	return device;
 }
 
-enum { OPT_MEMORY = 256, OPT_PAGE_SIZE, OPT_VCPUS, OPT_KERNEL, OPT_INITRD, OPT_CMDLINE, OPT_NIC,
-       OPT_DISK, OPT_RESTART, OPT_AUTOSTART, OPT_FILE };
+enum {
+	OPT_MEMORY = 256,
+	OPT_PAGE_SIZE,
+	OPT_VCPUS,
+	OPT_KERNEL,
+	OPT_INITRD,
+	OPT_CMDLINE,
+	OPT_NIC,
+	OPT_DISK,
+	OPT_RESTART,
+	OPT_AUTOSTART,
+	OPT_FILE,
+};
 
 static const struct option create_options[] = {
 	{ "memory", required_argument, NULL, OPT_MEMORY },

@@ -238,6 +238,31 @@ def test_slow_start_is_waited_for(host):
     host.ok("POST", "/v1/vms/tardy/stop")
 
 
+def test_stop_while_starting(host):
+    host.ok("POST", "/v1/vms", host.spec("stuck", "never"))
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        start = pool.submit(host.call, "POST", "/v1/vms/stuck/start")
+        wait_until(lambda: host.vm("stuck")["pid"], "the start to get stuck")
+        assert host.vm("stuck")["state"] == "starting"
+        refused(host.call("GET", "/v1/vms/stuck/info"), 409)
+        refused(host.call("POST", "/v1/vms/stuck/start"), 409)
+        assert host.ok("POST", "/v1/vms/stuck/stop")["state"] == "stopped"
+        assert "stopped while" in refused(start.result(), 409)
+
+
+def test_guest_that_is_over_at_once(host):
+    host.ok("POST", "/v1/vms", host.spec("brief", "over-well", restart="on-failure"))
+    vm = host.ok("POST", "/v1/vms/brief/start")
+    assert (vm["state"], vm["desired"], vm["last_exit"]["reason"]) == \
+        ("stopped", "stopped", "shutdown")
+    host.ok("POST", "/v1/vms", host.spec("clumsy", "over-badly", restart="on-failure"))
+    vm = host.ok("POST", "/v1/vms/clumsy/start")
+    assert (vm["state"], vm["desired"], vm["last_exit"]["reason"]) == \
+        ("failed", "running", "guest-fault")
+    wait_until(lambda: host.vm("clumsy")["restarts"] >= 1, "its policy")
+    wait_until(lambda: host.call("POST", "/v1/vms/clumsy/stop").status == 200, "it to stop")
+
+
 def test_pause_resume_reset_shutdown(host):
     host.ok("POST", "/v1/vms", host.spec("moody"))
     for action in ("pause", "resume", "reset", "shutdown"):

@@ -5,7 +5,9 @@
  *   deaf         hears no power button
  *   stubborn     does not end when told to stop
  *   unwilling    refuses every command once it runs; with the word pausable too, all but vm.pause
- *   slow         runs only when the control client asks a second time
+ *   slow         runs only after it was asked for its state
+ *   never        is asked, and does not run
+ *   over-well, over-badly   the guest powers off or faults before anybody can ask
  */
 #include <signal.h>
 #include <stdio.h>
@@ -90,7 +92,7 @@ static void handle_info(struct rpc_call *call, const json_t *params, void *opaqu
 	told_once = true;
 	rpc_reply(call, json_pack("{s:O, s:s, s:i}", "id", json_object_get(peer->config, "id"),
 				  "state", state_names[peer->state], "pid", (int)getpid()));
-	if (!peer->state)
+	if (!peer->state && !told(peer, "never"))
 		set_state(peer, 1);
 }
 
@@ -203,7 +205,7 @@ static int run(struct peer *peer)
 		return 1;
 	if (console >= 0 && !loop_io_add(peer->loop, console, LOOP_READ, on_console, peer))
 		return 1;
-	peer->state = 1;
+	peer->state = told(peer, "never") ? 0 : 1;
 	err = loop_run(peer->loop);
 	rpc_server_destroy(peer->server);
 	return err ? 1 : 0;
@@ -227,7 +229,10 @@ int main(int argc, char **argv)
 		leave_record(&peer, "boot.kernel: found no kernel; allowed: one");
 		return 2;
 	}
-	peer.status = run(&peer);
+	if (told(&peer, "over-"))
+		peer.reason = told(&peer, "over-well") ? "shutdown" : "guest-fault";
+	else
+		peer.status = run(&peer);
 	leave_record(&peer, "");
 	return peer.status;
 }

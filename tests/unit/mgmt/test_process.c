@@ -40,6 +40,8 @@ static void test_watch(void **state)
 	assert_int_equal(process_start_time(pid, &start_time), 0);
 	assert_int_equal(process_start_time(pid, &again), 0);
 	assert_true(start_time == again && start_time > 0);
+	assert_true(process_has_uid(pid, getuid()));
+	assert_false(process_has_uid(pid, getuid() + 1));
 	assert_int_equal(process_watch_create(loop, pid, start_time + 1, stop, loop, &watch),
 			 -ESRCH);
 	assert_int_equal(process_watch_create(loop, pid, start_time, stop, loop, &watch), 0);
@@ -61,6 +63,7 @@ static void test_pids_that_are_none(void **state)
 
 	assert_int_equal(process_start_time(0, &start_time), -ESRCH);
 	assert_int_equal(process_start_time(-1, &start_time), -ESRCH);
+	assert_false(process_has_uid(0, getuid()));
 	assert_int_equal(process_watch_create(NULL, 0, 0, stop, NULL, &watch), -ESRCH);
 }
 
