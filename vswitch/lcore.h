@@ -51,10 +51,10 @@ must_check int lcores_add_queue(struct lcores *lcores, struct rx_queue *queue);
 void lcores_remove_queue(struct lcores *lcores, struct rx_queue *queue);
 
 /*
- * Readable when addresses wait to be taken. First rearm, then take: what was there before the
- * rearming is at most LCORE_LEARN_RING, what comes later makes it readable again.
+ * Told once, as an edge, when addresses wait to be taken; not again before lcores_learn_rearm. What
+ * came between the last taking and the rearming is not told: take once more.
  */
-#define LCORE_LEARN_RING 1024u
+#define LCORE_LEARN_RING 1024u /* addresses that can wait */
 int lcores_learn_fd(const struct lcores *lcores);
 void lcores_learn_rearm(struct lcores *lcores);
 /* Takes at most `count`; returns how many. */

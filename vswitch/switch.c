@@ -19,18 +19,13 @@ static uint64_t switch_now_ms(void)
 	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
-static void switch_learn(void *opaque, int fd, unsigned int events)
+/* Takes one ring full at most: a peer that makes up addresses does not keep the main thread here. */
+static unsigned int switch_take_learned(struct vswitch *sw)
 {
 	struct forward_learned learned[SWITCH_LEARN_BATCH];
-	struct vswitch *sw = opaque;
-	unsigned int n = SWITCH_LEARN_BATCH;
+	unsigned int taken = 0, n;
 
-	(void)fd;
-	(void)events;
-	lcores_learn_rearm(sw->lcores);
-	/* One ring full at most: a peer that makes up addresses does not keep the main thread here. */
-	for (unsigned int taken = 0; n == SWITCH_LEARN_BATCH && taken < LCORE_LEARN_RING;
-	     taken += n) {
+	do {
 		n = lcores_learned(sw->lcores, learned, SWITCH_LEARN_BATCH);
 		for (unsigned int i = 0; i < n; i++) {
 			struct port *port = port_table_get(&sw->ports, learned[i].port);
@@ -39,7 +34,28 @@ static void switch_learn(void *opaque, int fd, unsigned int events)
 			if (port && port->generation == learned[i].generation)
 				fdb_learn(sw->fdb, learned[i].key, learned[i].port);
 		}
-	}
+		taken += n;
+	} while (n == SWITCH_LEARN_BATCH && taken < LCORE_LEARN_RING);
+	return taken;
+}
+
+/* As long as something comes, look every SWITCH_LEARN_MS; then be told again. */
+static void switch_learn_more(void *opaque)
+{
+	struct vswitch *sw = opaque;
+
+	if (switch_take_learned(sw) > 0 &&
+	    loop_timer_arm(sw->learn_timer, SWITCH_LEARN_MS * 1000000ull) == 0)
+		return;
+	lcores_learn_rearm(sw->lcores);
+	switch_take_learned(sw);
+}
+
+static void switch_learn(void *opaque, int fd, unsigned int events)
+{
+	(void)fd;
+	(void)events;
+	switch_learn_more(opaque);
 }
 
 static void switch_arm(struct vswitch *sw)
@@ -88,10 +104,11 @@ int switch_create(const struct switch_config *config, struct vswitch **out)
 		goto err_destroy;
 	}
 	rc = -ENOMEM;
-	sw->learn_io = loop_io_add(sw->loop, lcores_learn_fd(sw->lcores), LOOP_READ, switch_learn,
-				   sw);
+	sw->learn_io = loop_io_add(sw->loop, lcores_learn_fd(sw->lcores), LOOP_READ | LOOP_EDGE,
+				   switch_learn, sw);
+	sw->learn_timer = loop_timer_create(sw->loop, switch_learn_more, sw);
 	sw->tick = loop_timer_create(sw->loop, switch_tick, sw);
-	if (!sw->learn_io || !sw->tick)
+	if (!sw->learn_io || !sw->learn_timer || !sw->tick)
 		goto err_destroy;
 	switch_arm(sw);
 	*out = sw;
@@ -113,6 +130,7 @@ void switch_destroy(struct vswitch *sw)
 			switch_port_remove(sw, port);
 	}
 	loop_timer_destroy(sw->tick);
+	loop_timer_destroy(sw->learn_timer);
 	loop_io_remove(sw->learn_io);
 	lcores_destroy(sw->lcores);
 	fdb_destroy(sw->fdb);

@@ -11,6 +11,7 @@
 #include "vswitch/lcore.h"
 
 #define SWITCH_TICK_MS 250u
+#define SWITCH_LEARN_MS 2u /* between looks at what was learned, while there is something */
 
 struct vswitch {
 	struct loop *loop;
@@ -18,6 +19,7 @@ struct vswitch {
 	struct fdb *fdb;
 	struct lcores *lcores;
 	struct loop_io *learn_io;
+	struct loop_timer *learn_timer;
 	struct loop_timer *tick;
 	unsigned int ticks;
 	uint64_t started_ms; /* CLOCK_MONOTONIC */

@@ -315,10 +315,13 @@ def test_queue_pairs(switch, guests):
             udp = (1000 + flow).to_bytes(2, "big") + bytes.fromhex("0050001e0000") + bytes([turn])
             a.send(frame(2, 1, ip + udp + b"x" * 21, 0x0800), pair=flow % pairs)
             sent += 1
+    for pair in range(pairs):
+        a.wait_sent(pair)
+    assert switch.counters("b")["tx_frames"] == sent, switch.counters("b")
     seen = {}
     rings = []
     for pair in range(pairs):
-        frames = b.receive_all(sent, seconds=0.5, pair=pair)
+        frames = b.receive_all(sent, seconds=0.1, pair=pair)
         rings.append(len(frames))
         for data in frames:
             seen.setdefault(data[34:36], []).append((pair, data[42]))

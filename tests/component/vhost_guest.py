@@ -42,6 +42,8 @@ class Ring:
 
     def __init__(self, memory, index):
         self.memory = memory
+        # Indices are read and written as 16-bit words, which struct does byte by byte.
+        self.words = memoryview(memory).cast("H")
         self.base = index * RING_BYTES
         self.avail = self.base + 0x1000
         self.used = self.base + 0x2000
@@ -57,9 +59,9 @@ class Ring:
 
     def offer(self, head):
         """Makes a chain available."""
-        struct.pack_into("<H", self.memory, self.avail + 4 + 2 * (self.next_avail % RING_SIZE), head)
+        self.words[self.avail // 2 + 2 + self.next_avail % RING_SIZE] = head
         self.next_avail = (self.next_avail + 1) & 0xFFFF
-        struct.pack_into("<H", self.memory, self.avail + 2, self.next_avail)
+        self.words[self.avail // 2 + 1] = self.next_avail
 
     def chain(self, pieces, flags=0):
         """Writes a chain of (addr, length) pieces into the table; its head."""
@@ -79,7 +81,7 @@ class Ring:
 
     def used_index(self):
         """What the device has published."""
-        return struct.unpack_from("<H", self.memory, self.used + 2)[0]
+        return self.words[self.used // 2 + 1]
 
     def take_used(self):
         """(head, length) of the next chain that came back, or None."""
@@ -88,11 +90,12 @@ class Ring:
         at = self.used + 4 + 8 * (self.next_used % RING_SIZE)
         self.next_used = (self.next_used + 1) & 0xFFFF
         # Event index: tell about every one.
-        struct.pack_into("<H", self.memory, self.avail + 4 + 2 * RING_SIZE, self.next_used)
+        self.words[self.avail // 2 + 2 + RING_SIZE] = self.next_used
         return struct.unpack_from("<II", self.memory, at)
 
     def close(self):
-        """Closes both eventfds."""
+        """Closes both eventfds, lets go of the memory."""
+        self.words.release()
         os.close(self.kick)
         os.close(self.call)
 
