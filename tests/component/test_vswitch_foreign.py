@@ -2,13 +2,15 @@
 
 import os
 import shutil
+import socket
+import struct
 import subprocess
 import time
 
 import pytest
 
 import vhost_guest as vg
-from switch_rig import Switch, Testpmd, frame, wait_for
+from switch_rig import ETHERTYPE, Switch, Testpmd, frame, run, wait_for
 
 EVENT_IDX, MRG_RXBUF = 1 << 29, 1 << 15
 
@@ -171,3 +173,65 @@ def test_qemu(switch, tmp_path):
         process.wait()
     switch.wait_link("q", "down")
     ear.close()
+
+
+def test_pcap_device(switch, tmp_path):
+    """Frames of a capture file come in, those sent go to another one."""
+    guest = vg.Guest(switch.add_vhost("g"))
+    switch.wait_rings("g", 2)
+    frames = [frame(None, 9, bytes([n]) * (46 + n)) for n in range(100)]
+    head = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1)
+    records = b"".join(struct.pack("<IIII", 0, 0, len(f), len(f)) + f for f in frames)
+    (tmp_path / "in.pcap").write_bytes(head + records)
+    switch.add_ethdev("p", f"net_pcap0,rx_pcap={tmp_path}/in.pcap,tx_pcap={tmp_path}/out.pcap")
+    assert guest.receive_all(100) == frames
+    answer = frame(9, 1, b"answer" * 100)
+    guest.send(answer)
+    guest.wait_sent()
+    assert switch.counters("p")["tx_frames"] == 1
+    switch.remove("p")
+    written = (tmp_path / "out.pcap").read_bytes()
+    assert written[40:] == answer
+    guest.close()
+
+
+def test_packet_socket_device(switch):
+    """net_af_packet on one end of a veth pair, we on the other."""
+    names = [f"vsp{i}-{os.getpid() % 10000}" for i in range(2)]
+    guest = vg.Guest(switch.add_vhost("g"))
+    switch.wait_rings("g", 2)
+    run("ip", "link", "add", names[0], "type", "veth", "peer", "name", names[1])
+    try:
+        for name in names:
+            run("sysctl", "-qw", f"net.ipv6.conf.{name}.disable_ipv6=1")
+            run("ip", "link", "set", name, "up")
+        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETHERTYPE)) as wire:
+            wire.settimeout(10)
+            wire.bind((names[1], ETHERTYPE))
+            switch.add_ethdev("w", f"net_af_packet0,iface={names[0]}")
+            hello, answer = frame(None, 9, b"hello" * 20), frame(9, 1, b"answer" * 100)
+            wire.send(hello)
+            assert guest.receive()[1] == hello
+            guest.send(answer)
+            assert wire.recv(2000) == answer
+        switch.remove("w")
+    finally:
+        run("ip", "link", "del", names[0])
+    guest.close()
+
+
+def test_rte_vhost_device(switch, testpmds, tmp_path):
+    """DPDK's own vhost library as an ordinary device, for comparison."""
+    guest = vg.Guest(switch.add_vhost("g"))
+    switch.wait_rings("g", 2)
+    path = str(tmp_path / "rte.sock")
+    switch.add_ethdev("r", f"eth_vhost0,iface={path}")
+    peer = testpmds("r", path, 1, 2)
+    switch.wait_link("r")
+    peer.do("set fwd macswap", "start")
+    hello = frame(1, 9, b"hello" * 20)
+    guest.send(hello)
+    assert guest.receive()[1] == frame(9, 1, b"hello" * 20)
+    peer.quit()
+    switch.remove("r")
+    guest.close()
