@@ -21,6 +21,7 @@ const char help_text[] =
 	"  [memory.page_size] \"4K\" (default), \"2M\", \"1G\": the latter from hugetlb\n"
 	"  [memory.prefault]  true: touch all of it at start; default false\n"
 	"  [memory.nodes]     NUMA nodes the guest sees, 1 to 8; default 1\n"
+	"  [memory.host_nodes] [n, ...]: host node for each of them, for its memory and vCPUs\n"
 	"  boot.kernel        bzImage, ELF with a PVH note, or Multiboot file\n"
 	"  [boot.initrd]      FILE\n"
 	"  [boot.cmdline]     string\n"

@@ -23,7 +23,7 @@ int layout_compute(uint64_t ram, uint64_t page_size, unsigned int phys_bits,
 {
 	uint64_t ram_end;
 
-	*layout = (struct layout){.phys_bits = phys_bits};
+	*layout = (struct layout){.phys_bits = phys_bits, .page_size = page_size};
 	if (phys_bits < 34 || phys_bits > 52 || !ram || ram % page_size)
 		return -ERANGE;
 	layout->low_ram = MIN(ram, LAYOUT_LOW_RAM_MAX);
@@ -39,7 +39,8 @@ unsigned int layout_nodes(const struct layout *layout, unsigned int nodes,
 			  struct acpi_memory_affinity *out)
 {
 	uint64_t ram = layout->low_ram + layout->high_ram;
-	uint64_t part = ALIGN_DOWN(ram / nodes, 2 * MIB), from = 0;
+	uint64_t part = ALIGN_DOWN(ram / nodes, MAX(layout->page_size, 2 * MIB));
+	uint64_t from = 0;
 	unsigned int used = 0;
 
 	for (unsigned int node = 0; node < nodes; node++) {

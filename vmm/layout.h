@@ -31,6 +31,7 @@ struct layout {
 	gpa_t mmio64_base;
 	uint64_t mmio64_size; /* bytes; 0: no address bits left for it */
 	unsigned int phys_bits;
+	uint64_t page_size; /* bytes, of the RAM's backing */
 };
 
 /*
@@ -41,7 +42,7 @@ must_check int layout_compute(uint64_t ram, uint64_t page_size, unsigned int phy
 			      struct layout *layout);
 
 /*
- * Cuts the RAM into `nodes` equal parts, in order of address; a part that the hole divides takes
+ * Cuts the RAM into `nodes` equal parts (of whole pages), in order of address; a part that the hole divides takes
  * two entries. `out` has room for nodes + 1; returns how many were used.
  */
 unsigned int layout_nodes(const struct layout *layout, unsigned int nodes,

@@ -8,6 +8,7 @@
 #include "vmm/console.h"
 #include "vmm/cpuid.h"
 #include "vmm/machine_internal.h"
+#include "vmm/numa_place.h"
 
 /* Any thread; perhaps with a device's lock held. */
 static void request(struct machine *m, enum machine_request what, uint8_t debug_status,
@@ -86,8 +87,8 @@ static int compute_layout(struct machine *m, struct machine_error *error)
 	return ret;
 }
 
-static int add_ram(struct machine *m, gpa_t gpa, uint64_t size, const char *name,
-		   struct machine_error *error)
+static int add_slot(struct machine *m, gpa_t gpa, uint64_t size, const char *name,
+		    struct machine_error *error)
 {
 	const struct mem_slot_request req = {
 		.gpa = gpa,
@@ -100,6 +101,42 @@ static int add_ram(struct machine *m, gpa_t gpa, uint64_t size, const char *name
 	if (!size)
 		return 0;
 	return guest_memory_add_slot(m->memory, &req, error->why, sizeof(error->why));
+}
+
+/* A slot for each part of a node, so that each can be bound to its host node. */
+static int add_bound_ram(struct machine *m, struct machine_error *error)
+{
+	const struct vm_config *config = m->config;
+	struct acpi_memory_affinity parts[VM_MAX_NODES + 1];
+	unsigned int count = layout_nodes(&m->layout, config->memory.nodes, parts);
+	int ret = 0;
+
+	for (unsigned int i = 0; i < count && !ret; i++) {
+		unsigned int host = config->memory.host_nodes[parts[i].node];
+		const struct mem_slot *slot;
+
+		/* Prefaulting allocates at once; what is touched later follows the mapping's policy. */
+		numa_place_allocations((int)host);
+		ret = add_slot(m, parts[i].base, parts[i].size, "guest-ram", error);
+		numa_place_allocations(-1);
+		slot = ret ? NULL : guest_memory_find(m->memory, parts[i].base, parts[i].size);
+		if (slot)
+			numa_place_memory(slot->hva, slot->size, host);
+	}
+	return ret;
+}
+
+static int add_ram(struct machine *m, struct machine_error *error)
+{
+	int ret;
+
+	if (m->config->memory.bound)
+		return add_bound_ram(m, error);
+	ret = add_slot(m, 0, m->layout.low_ram, "guest-ram-low", error);
+	if (!ret)
+		ret = add_slot(m, LAYOUT_HIGH_RAM_BASE, m->layout.high_ram, "guest-ram-high",
+			       error);
+	return ret;
 }
 
 static int create_memory(struct machine *m, struct machine_error *error)
@@ -120,10 +157,7 @@ static int create_memory(struct machine *m, struct machine_error *error)
 			 strerror(-ret));
 		return ret;
 	}
-	ret = add_ram(m, 0, m->layout.low_ram, "guest-ram-low", error);
-	if (!ret)
-		ret = add_ram(m, LAYOUT_HIGH_RAM_BASE, m->layout.high_ram, "guest-ram-high", error);
-	return ret;
+	return add_ram(m, error);
 }
 
 static int create_board(struct machine *m, struct machine_error *error)
@@ -205,24 +239,30 @@ static int create_slot(struct machine *m, unsigned int index, struct machine_err
 
 static int create_vcpus(struct machine *m, struct machine_error *error)
 {
+	const struct vm_config *vm = m->config;
+	unsigned int host_nodes[VM_MAX_VCPUS];
 	const struct vcpu_group_config config = {
 		.vm = &m->kvm,
 		.pio = m->pio,
 		.mmio = m->mmio,
-		.count = m->config->vcpus,
-		.cores = cpuid_cores(m->config->vcpus, m->config->memory.nodes),
+		.count = vm->vcpus,
+		.cores = cpuid_cores(vm->vcpus, vm->memory.nodes),
+		.host_nodes = vm->memory.bound ? host_nodes : NULL,
 		.event = on_vcpu,
 		.opaque = m,
 	};
 
-	int ret = vcpu_group_create(&config, &m->vcpus, error->why, sizeof(error->why));
+	int ret;
 
-	if (ret < 0 || !m->config->memory.prefault)
+	for (unsigned int i = 0; i < vm->vcpus; i++)
+		host_nodes[i] = vm->memory.host_nodes[i * vm->memory.nodes / vm->vcpus];
+	ret = vcpu_group_create(&config, &m->vcpus, error->why, sizeof(error->why));
+	if (ret < 0 || !vm->memory.prefault)
 		return ret;
 	ret = vcpu_group_prefault(m->vcpus, &m->ept);
 	if (ret < 0)
 		log_info("%s: second-level mappings come with the guest's accesses: %s",
-			 m->config->id, strerror(-ret));
+			 vm->id, strerror(-ret));
 	return 0;
 }
 

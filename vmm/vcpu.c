@@ -13,6 +13,7 @@
 #include "core/log.h"
 #include "vmm/cpuid.h"
 #include "vmm/ept.h"
+#include "vmm/numa_place.h"
 #include "vmm/vcpu_exit.h"
 #include "vmm/vcpu_state.h"
 
@@ -189,6 +190,7 @@ err_fd:
 /* vCPU threads take no signals but the kick: the others belong to the io thread. */
 static int thread_start(struct vcpu *vcpu)
 {
+	const unsigned int *nodes = vcpu->group->config.host_nodes;
 	sigset_t mask, old;
 	char name[16];
 	int ret;
@@ -205,6 +207,8 @@ static int thread_start(struct vcpu *vcpu)
 	vcpu->started = true;
 	snprintf(name, sizeof(name), "vcpu%u", vcpu->index);
 	pthread_setname_np(vcpu->thread, name);
+	if (nodes)
+		numa_place_thread(vcpu->thread, nodes[vcpu->index]);
 	return 0;
 }
 

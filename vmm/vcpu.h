@@ -24,6 +24,7 @@ struct vcpu_group_config {
 	struct io_bus *pio, *mmio;
 	unsigned int count;
 	unsigned int cores; /* of a package: cpuid_cores */
+	const unsigned int *host_nodes; /* of each; only read during creation; NULL: anywhere */
 	/* On a vCPU's thread, with the whole group asked to pause: hand it on, do not act. */
 	void (*event)(void *opaque, enum vcpu_event event, const char *message);
 	void *opaque;

@@ -8,13 +8,42 @@
 
 #include "core/jsonrpc.h"
 #include "vmm/device_types.h"
+#include "vmm/numa_place.h"
 
 #define CMDLINE_MAX 4095u /* bytes; the kernel's own limit is checked at boot */
+
+/* Absent: the guest may be anywhere. Otherwise one host node for each of the guest's. */
+static int parse_host_nodes(const struct config_why *why, const struct config_node *memory,
+			    struct vm_config *config)
+{
+	struct config_node node, element;
+	size_t count;
+	int ret;
+
+	config_member(memory, "host_nodes", &node);
+	ret = config_array(why, &node, VM_MAX_NODES, &count);
+	if (ret < 0 || !node.json)
+		return ret;
+	if (count != config->memory.nodes)
+		return config_refuse(why, &node, "one host node for each of memory.nodes");
+	config->memory.bound = true;
+	for (size_t i = 0; i < count; i++) {
+		json_int_t v;
+
+		config_element(&node, i, &element);
+		v = json_integer_value(element.json);
+		if (!json_is_integer(element.json) || v < 0 || v >= NUMA_PLACE_MAX_NODES)
+			return config_refuse(why, &element, "an integer from 0 to 63");
+		config->memory.host_nodes[i] = (unsigned int)v;
+	}
+	return 0;
+}
 
 static int parse_memory(const struct config_why *why, const struct config_node *top,
 			struct vm_config *config)
 {
-	static const char *const keys[] = {"size_mib", "page_size", "prefault", "nodes", NULL};
+	static const char *const keys[] = {"size_mib", "page_size", "prefault", "nodes",
+					   "host_nodes", NULL};
 	static const char *const sizes[] = {"4K", "2M", "1G", NULL};
 	static const uint64_t bytes[] = {4 * KIB, 2 * MIB, GIB};
 	uint64_t mib = 0, nodes = 1;
@@ -40,11 +69,11 @@ static int parse_memory(const struct config_why *why, const struct config_node *
 		snprintf(allowed, sizeof(allowed), "a multiple of page_size %s", sizes[choice]);
 		return config_refuse(why, &size, allowed);
 	}
-	if (nodes > 1 && config->memory.size / nodes < 32 * MIB) {
+	if (nodes > 1 && config->memory.size / nodes < MAX(32 * MIB, config->memory.page_size)) {
 		config_member(&node, "nodes", &node);
-		return config_refuse(why, &node, "at least 32 MiB a node");
+		return config_refuse(why, &node, "at least 32 MiB, and one page, a node");
 	}
-	return 0;
+	return parse_host_nodes(why, &node, config);
 }
 
 static int parse_modules(const struct config_why *why, const struct config_node *boot,

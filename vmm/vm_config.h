@@ -55,6 +55,8 @@ struct vm_config {
 		uint64_t page_size; /* bytes */
 		bool prefault;
 		unsigned int nodes;
+		bool bound;
+		unsigned int host_nodes[VM_MAX_NODES]; /* bound: of each node */
 	} memory;
 	struct {
 		struct config_file kernel, initrd;

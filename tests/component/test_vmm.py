@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import signal
 import socket
 
@@ -166,6 +167,18 @@ def test_several_vcpus_pause(vmm):
     assert info["vcpus"] == 4
     assert info["exits"]["exits"] > 0
     assert set(info["second_level"]) >= {"pages_4k", "pages_2m", "pages_1g"}
+
+
+def test_bound_to_a_host_node(vmm):
+    memory = {"size_mib": 128, "nodes": 2, "host_nodes": [0, 0], "prefault": True}
+    vmm.start(vmm.config("quiet end=spin", memory=memory))
+    vmm.wait_console("looked around")
+    maps = pathlib.Path(f"/proc/{vmm.process.pid}/numa_maps").read_text()
+    bound = [line for line in maps.splitlines() if "memfd:guest-ram" in line]
+    assert len(bound) == 2
+    assert all(" bind:0 " in line and "N0=16384" in line for line in bound)
+    vmm.control().call("vm.stop")
+    assert vmm.end()[0] == 0
 
 
 def test_overhead(vmm, tmp_path):

@@ -64,6 +64,20 @@ static void what_does_not_fit_is_refused(void **state)
 	assert_int_equal(layout_compute(GIB, 4 * KIB, 64, &l), -ERANGE);
 }
 
+static void nodes_are_of_whole_pages(void **state)
+{
+	struct acpi_memory_affinity out[9];
+	struct layout l;
+
+	assert_int_equal(layout_compute(3 * GIB, GIB, 36, &l), 0);
+	assert_int_equal(layout_nodes(&l, 2, out), 3);
+	assert_int_equal(out[0].size, GIB);
+	assert_int_equal(out[1].base, GIB);
+	assert_int_equal(out[1].size, GIB);
+	assert_int_equal(out[2].base, LAYOUT_HIGH_RAM_BASE);
+	assert_int_equal(out[2].node, 1);
+}
+
 static void nodes_cover_the_ram_once(void **state)
 {
 	for (unsigned int nodes = 1; nodes <= 8; nodes++) {
@@ -111,6 +125,7 @@ int main(void)
 		cmocka_unit_test(wide_window_is_below_the_address_bits),
 		cmocka_unit_test(much_ram_pushes_the_wide_window_up),
 		cmocka_unit_test(what_does_not_fit_is_refused),
+		cmocka_unit_test(nodes_are_of_whole_pages),
 		cmocka_unit_test(nodes_cover_the_ram_once),
 		cmocka_unit_test(tables_and_bridge_agree),
 	};

@@ -120,6 +120,10 @@ static void mistakes_are_named(void **state)
 	    "\"/k\"}}", "memory.page_size", "64K", "\"4K\", \"2M\", \"1G\"");
 	bad("{\"id\":\"g\",\"memory\":{\"size_mib\":64,\"nodes\":8},\"boot\":{\"kernel\":\"/k\"}}",
 	    "memory.nodes", "8", "32 MiB");
+	bad("{\"id\":\"g\",\"memory\":{\"size_mib\":64,\"nodes\":2,\"host_nodes\":[0]},"
+	    "\"boot\":{\"kernel\":\"/k\"}}", "memory.host_nodes", "[0]", "one host node");
+	bad("{\"id\":\"g\",\"memory\":{\"size_mib\":64,\"host_nodes\":[64]},"
+	    "\"boot\":{\"kernel\":\"/k\"}}", "memory.host_nodes[0]", "64", "0 to 63");
 	bad("{\"id\":\"g\",\"memory\":{\"size_mib\":64},\"boot\":{\"kernel\":\"fd:x\"}}",
 	    "boot.kernel", "fd:x", "a path");
 	bad("{" BASE ",\"console\":{\"type\":\"file\"}}", "console.file", "nothing", "a path");
