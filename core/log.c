@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "core/bits.h"
@@ -24,6 +25,8 @@ void log_init(const char *program, enum log_level max_level)
 {
 	log_program = program;
 	log_max_level = max_level;
+	/* Executed by descriptor, a program is called by that number in ps. */
+	(void)prctl(PR_SET_NAME, program);
 }
 
 int log_level_parse(const char *name, enum log_level *level)

@@ -11,7 +11,7 @@
 
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 
-/* program: static string. Call once, before any thread is started. */
+/* program: static string; the calling thread takes it as its name. Before any thread is started. */
 void log_init(const char *program, enum log_level max_level);
 
 /* "error", "warning", "info" or "debug"; -EINVAL otherwise. */

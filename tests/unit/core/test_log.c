@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -49,6 +50,15 @@ static void test_line_has_program_and_level(void **state)
 	log_err("no %s", "disk");
 	log_info("up");
 	assert_string_equal(capture_end(), "prog: error: no disk\nprog: info: up\n");
+}
+
+static void test_the_program_has_its_name(void **state)
+{
+	char name[16] = "";
+
+	log_init("prog", LOG_LEVEL_INFO);
+	assert_int_equal(prctl(PR_GET_NAME, name), 0);
+	assert_string_equal(name, "prog");
 }
 
 static void test_level_filters(void **state)
@@ -142,6 +152,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_line_has_program_and_level),
+		cmocka_unit_test(test_the_program_has_its_name),
 		cmocka_unit_test(test_level_filters),
 		cmocka_unit_test(test_control_characters_stay_out),
 		cmocka_unit_test(test_long_line_is_cut_and_ends),
