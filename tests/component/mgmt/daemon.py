@@ -68,7 +68,11 @@ class Daemon:
                         self.directory / "state", "--bin-dir", binaries, "--image-dir",
                         self.images, *options]
         self.process = None
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.destroy()
+            raise
 
     def start(self):
         """Start it and wait until it answers."""
@@ -152,18 +156,26 @@ class Daemon:
         self.process.wait()
 
     def destroy(self):
-        """Leave nothing behind: what is found running is killed, by pid. It must end cleanly."""
-        pids, log, status = [], self.log(), 0
-        if self.process.poll() is None:
-            # Unchecked: this must work after any failure.
-            pids = [vm["pid"] for vm in Daemon.call(self, "GET", "/v1/vms").json["items"]]
-            pids.append(Daemon.call(self, "GET", "/v1/switch").json["pid"])
-            status = self.stop()
-            log = self.log()
-        for pid in filter(None, pids):
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        """Leave nothing behind, whatever went wrong; and it must end cleanly."""
+        status = self.stop() if self.process.poll() is None else 0
+        log = self.log()
+        wait_until(self._kill_all, "what was started to be gone")
         shutil.rmtree(self.directory, ignore_errors=True)
         assert status == 0 and "Sanitizer" not in log and "runtime error" not in log, log
+
+    def _kill_all(self):
+        """Kill what says its say into our directory (all we start does); True when none is left."""
+        found = 0
+        for entry in pathlib.Path("/proc").glob("[0-9]*"):
+            try:
+                pidfd = os.pidfd_open(int(entry.name))
+            except ProcessLookupError:
+                continue
+            with os.fdopen(pidfd, "rb"):
+                try:
+                    if os.readlink(entry / "fd/2").startswith(f"{self.directory}/"):
+                        found += 1
+                        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                except (FileNotFoundError, PermissionError, ProcessLookupError):
+                    pass  # gone, a zombie, or not one of ours
+        return not found
