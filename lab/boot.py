@@ -82,8 +82,8 @@ def job_words(job):
         return ["bash", "-i"]
     path = pathlib.Path(job[0])
     if path.is_dir() or (path.name.startswith("test_") and path.suffix == ".py"):
-        return ["/usr/bin/python3", "-m", "pytest", "-p", "no:cacheprovider", "-v", "--color=no", "--durations=8", "--tb=short",
-                "--junitxml=/run/lab/junit.xml", *job]
+        return ["/usr/bin/python3", "-m", "pytest", "-p", "no:cacheprovider", "-v", "--color=no",
+                "--durations=8", "--tb=short", "--junitxml=/run/lab/junit.xml", *job]
     if path.exists() and "/" not in job[0]:
         return [f"./{job[0]}", *job[1:]]
     return job

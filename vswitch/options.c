@@ -112,8 +112,10 @@ int options_parse_cpus(const char *text, const cpu_set_t *allowed, struct option
 	return -EINVAL;
 }
 
-enum { OPT_CONTROL = 256, OPT_UID, OPT_LCORES, OPT_FDB_SIZE, OPT_FDB_AGE, OPT_HUGE, OPT_MBUFS,
-       OPT_LOG, OPT_HELP };
+enum {
+	OPT_CONTROL = 256, OPT_UID, OPT_LCORES, OPT_FDB_SIZE, OPT_FDB_AGE, OPT_HUGE, OPT_MBUFS,
+	OPT_LOG, OPT_HELP
+};
 
 static const struct option long_options[] = {
 	{"control", required_argument, NULL, OPT_CONTROL},
