@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -122,6 +123,14 @@ int dirs_init(struct run_dirs *dirs, const char *run_dir, uid_t mgmt_uid, char *
 	if (scratch < 0)
 		return -EIO;
 	close(scratch);
+	/*
+	 * A predecessor may still be at work on the last request of a vmm-mgmt that died: what it
+	 * leaves must be there before we answer our first. It ends by itself.
+	 */
+	while (flock(dirs->vms, LOCK_EX) < 0) {
+		if (errno != EINTR)
+			return failed(why, why_size, "locking", run_dir);
+	}
 	return 0;
 }
 

@@ -343,6 +343,17 @@ def test_processes_outlive_launch_and_are_found_again(launch):
     assert again["pid"] != vm["pid"]
 
 
+def test_one_at_a_time(launch):
+    """A successor waits for the one that still has a request to finish."""
+    launch.spawn()
+    vms = os.open(launch.run / "vms", os.O_RDONLY | os.O_DIRECTORY)
+    with pytest.raises(BlockingIOError):
+        fcntl.flock(vms, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    launch.stop()
+    fcntl.flock(vms, fcntl.LOCK_EX | fcntl.LOCK_NB)  # what it started does not hold it
+    os.close(vms)
+
+
 def test_one_uid_one_vm(launch):
     launch.spawn("g1")
     with refused(REFUSED, "uid"):
