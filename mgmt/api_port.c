@@ -48,15 +48,18 @@ void api_port_get(struct http_request *request)
 	ports_json(request_mgmt(request)->ports, on_list_for_one, request);
 }
 
-/* The id is in the body, and no longer at hand: the newest uplink is the last of the list. */
 static void on_list_for_new(void *opaque, json_t *list)
 {
-	json_t *port = json_array_get(list, json_array_size(list) - 1);
+	json_t *body = request_body(opaque, false), *port;
+	const char *id = json_string_value(json_object_get(body, "id"));
 	char location[64];
 
-	snprintf(location, sizeof(location), "/v1/ports/%s",
-		 json_string_value(json_object_get(port, "id")));
-	request_reply_created(opaque, location, json_incref(port));
+	if (body) {
+		snprintf(location, sizeof(location), "/v1/ports/%s", id);
+		port = list_find(list, id);
+		request_reply_created(opaque, location, json_incref(port));
+	}
+	json_decref(body);
 	json_decref(list);
 }
 

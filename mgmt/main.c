@@ -42,24 +42,34 @@ static int make_directory(const char *path, mode_t mode)
 	return mkdir(path, mode) < 0 && errno != EEXIST ? -errno : 0;
 }
 
-/* Only one of us may serve a run directory. The descriptor is kept until we end. */
-static int take_lock(const struct options *options)
+/* Only one of us may serve a directory. The descriptor is kept until we end. */
+static int take_lock(const char *path, int flags, const char *dir)
 {
-	char path[MGMT_PATH_SIZE];
-	int fd;
+	int fd = open(path, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
 
-	snprintf(path, sizeof(path), "%s/mgmt.lock", options->run_dir);
-	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0) {
 		log_err("cannot open %s: %m", path);
 		return -errno;
 	}
 	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-		log_err("another vmm-mgmt serves %s", options->run_dir);
+		log_err("another vmm-mgmt serves %s", dir);
 		close(fd);
 		return -EBUSY;
 	}
-	return fd;
+	return 0;
+}
+
+static int take_locks(const struct options *options)
+{
+	char path[MGMT_PATH_SIZE];
+	int err;
+
+	snprintf(path, sizeof(path), "%s/mgmt.lock", options->run_dir);
+	err = take_lock(path, O_RDWR | O_CREAT, options->run_dir);
+	if (err)
+		return err;
+	/* Nobody else may open it, and what is in it is not root's. */
+	return take_lock(options->state_dir, O_RDONLY | O_DIRECTORY, options->state_dir);
 }
 
 static int set_up_directories(const struct options *options)
@@ -291,17 +301,14 @@ static int mgmt_run(struct mgmt *mgmt)
 /* What has to be done as root; the two descriptors are what remains of it. */
 static int begin_as_root(const struct options *options, int *launch_fd, int *api_fd)
 {
-	int lock_fd;
-
 	if (geteuid() != 0) {
 		log_err("start me as root: vmm-launch needs it; I do not keep it");
 		return -EPERM;
 	}
 	if (set_up_directories(options) < 0)
 		return -EIO;
-	lock_fd = take_lock(options); /* held until the process ends */
-	if (lock_fd < 0)
-		return lock_fd;
+	if (take_locks(options) < 0)
+		return -EBUSY;
 	*launch_fd = start_launch(options);
 	if (*launch_fd < 0)
 		return *launch_fd;

@@ -71,6 +71,12 @@ const char *vm_restart_policy(const struct vm *vm)
 	return json_string_value(json_object_get(vm->spec, "restart"));
 }
 
+bool vm_is_down(const struct vm *vm)
+{
+	return (vm->state == VM_STOPPED || vm->state == VM_FAILED) &&
+	       vm->desired == DESIRED_STOPPED;
+}
+
 void vm_set_state(struct vm *vm, enum vm_state state, const char *reason)
 {
 	if (vm->state == state && !strcmp(vm->reason, reason))

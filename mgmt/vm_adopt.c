@@ -5,7 +5,7 @@
 #include "mgmt/port.h"
 #include "mgmt/vm_private.h"
 
-#define GUESS_TIMEOUT_MS 5000u
+#define GUESS_TIMEOUT_MS 120000u /* it may be prefaulting its memory */
 
 static void vm_adopt_ports(struct vm *vm)
 {

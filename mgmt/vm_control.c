@@ -199,8 +199,7 @@ static int vm_stop_admit(struct vm *vm, done_fn done, void *opaque)
 {
 	struct problem problem;
 
-	if (vm->state == VM_STOPPED ||
-	    (vm->state == VM_FAILED && vm->desired == DESIRED_STOPPED)) {
+	if (vm_is_down(vm)) {
 		problem_set(&problem, 409, NULL, "the VM is %s already", vm_state_name(vm->state));
 		done(opaque, &problem);
 		return -EINVAL;
@@ -219,7 +218,7 @@ void vm_stop(struct vm *vm, done_fn done, void *opaque)
 
 	if (vm_stop_admit(vm, done, opaque) < 0)
 		return;
-	if (vm->state == VM_FAILED) { /* only its restart was pending */
+	if (vm->state == VM_FAILED || vm->state == VM_STOPPED) { /* its restart was pending */
 		loop_timer_disarm(vm->restart);
 		vm_set_state(vm, VM_STOPPED, "stop");
 		done(opaque, NULL);

@@ -72,6 +72,7 @@ void vm_run_path(const struct vm *vm, const char *file, char path[MGMT_PATH_SIZE
 /* Committed; -EIO: the store did not take it, and nothing has changed. */
 must_check int vm_set_desired(struct vm *vm, enum vm_desired desired, bool forced);
 const char *vm_restart_policy(const struct vm *vm);
+bool vm_is_down(const struct vm *vm); /* and no restart is pending */
 uint64_t monotonic_ms(void);
 
 /* vm_start.c: as vm_start, for the policy and at boot; failures go to the policy. */

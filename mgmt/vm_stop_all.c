@@ -36,12 +36,6 @@ static void stop_all_on_button(void *opaque, const struct problem *problem)
 		vm_control_stop(vm);
 }
 
-static bool vm_is_down(const struct vm *vm)
-{
-	return vm->state == VM_STOPPED ||
-	       (vm->state == VM_FAILED && vm->desired == DESIRED_STOPPED);
-}
-
 static void stop_all_patience_ends(void *opaque)
 {
 	struct stop_all *all = opaque;

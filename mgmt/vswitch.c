@@ -17,6 +17,7 @@
 #define RESTART_MIN_MS 100u
 #define RESTART_MAX_MS 10000u
 #define PROCESS_NAME "switch"
+#define SWITCH_UID 60998u /* as vmm-launch has it */
 
 enum vswitch_state { SWITCH_STOPPED, SWITCH_STARTING, SWITCH_RUNNING, SWITCH_FAILED };
 
@@ -147,11 +148,62 @@ static void vswitch_connect(struct vswitch *vs)
 	rpc_ask(vs->client, "switch.info", NULL, CALL_TIMEOUT_MS, vswitch_on_info, vs);
 }
 
+static void vswitch_end(struct vswitch *vs)
+{
+	child_kill(vs->child, SIGTERM);
+	if (loop_timer_arm(vs->kill, STOP_PATIENCE_NS) < 0)
+		child_kill(vs->child, SIGKILL);
+}
+
 static int vswitch_watch(struct vswitch *vs, const struct store_process *process, bool spawned)
 {
 	snprintf(vs->started_at, sizeof(vs->started_at), "%s", process->started_at);
 	return child_create(vs->mgmt->supervisor, process->pid, process->start_time, spawned,
 			    vswitch_on_exit, vs, &vs->child);
+}
+
+/* Somebody answers on the control socket of the switch we may not spawn a second time. */
+static void vswitch_on_found(void *opaque, int code, const char *message, const json_t *data,
+			     const json_t *result)
+{
+	struct store_process process = { 0 };
+	struct vswitch *vs = opaque;
+	struct rpc_client *client = vs->client;
+
+	vs->client = NULL;
+	process.pid = (pid_t)json_integer_value(json_object_get(result, "pid"));
+	snprintf(process.boot_id, sizeof(process.boot_id), "%s", vs->mgmt->boot_id);
+	time_text(process.started_at);
+	rpc_client_destroy(client);
+	if (code || !process_has_uid(process.pid, SWITCH_UID) ||
+	    process_start_time(process.pid, &process.start_time) < 0 ||
+	    vswitch_watch(vs, &process, false) < 0) {
+		vswitch_down(vs, "there is one that does not answer");
+		return;
+	}
+	if (store_process_set(vs->mgmt->store, PROCESS_NAME, &process) < 0)
+		log_warn("a restarted daemon will have to look for this switch");
+	log_info("the switch is there already, pid %d", (int)process.pid);
+	if (vs->stop_done)
+		vswitch_end(vs);
+	else
+		vswitch_connect(vs);
+}
+
+/*
+ * A predecessor of ours died before it could note which process the switch is. Its control socket
+ * is vmm-launch's to bind, so who answers there is the switch.
+ */
+static void vswitch_find(struct vswitch *vs)
+{
+	struct rpc_client_events events = { 0 };
+	char path[MGMT_PATH_SIZE];
+
+	snprintf(path, sizeof(path), "%s/vswitch/control.sock", vs->mgmt->options->run_dir);
+	if (rpc_client_connect(vs->mgmt->loop, path, &events, &vs->client) < 0)
+		vswitch_down(vs, "there is one that cannot be reached");
+	else
+		rpc_ask(vs->client, "switch.info", NULL, CALL_TIMEOUT_MS, vswitch_on_found, vs);
 }
 
 static void vswitch_on_spawned(void *opaque, int code, const char *message, const json_t *data,
@@ -161,6 +213,10 @@ static void vswitch_on_spawned(void *opaque, int code, const char *message, cons
 	struct vswitch *vs = opaque;
 	char reason[160];
 
+	if (code == RPC_EXISTS) {
+		vswitch_find(vs);
+		return;
+	}
 	if (code) {
 		snprintf(reason, sizeof(reason), "it cannot be spawned: %s", message);
 		vswitch_down(vs, reason);
@@ -172,9 +228,11 @@ static void vswitch_on_spawned(void *opaque, int code, const char *message, cons
 	snprintf(process.boot_id, sizeof(process.boot_id), "%s", vs->mgmt->boot_id);
 	time_text(process.started_at);
 	if (store_process_set(vs->mgmt->store, PROCESS_NAME, &process) < 0)
-		log_warn("a restarted daemon will not find this switch");
+		log_warn("a restarted daemon will have to look for this switch");
 	if (vswitch_watch(vs, &process, true) < 0)
 		vswitch_down(vs, "it ended at once");
+	else if (vs->stop_done)
+		vswitch_end(vs);
 	else
 		vswitch_connect(vs);
 }
@@ -245,15 +303,14 @@ void vswitch_start(struct vswitch *vs)
 void vswitch_stop(struct vswitch *vs, loop_fn done, void *opaque)
 {
 	loop_timer_disarm(vs->restart);
-	if (!vs->child) {
+	if (!vs->child && vs->state != SWITCH_STARTING) {
 		done(opaque);
 		return;
 	}
 	vs->stop_done = done;
 	vs->stop_opaque = opaque;
-	child_kill(vs->child, SIGTERM);
-	if (loop_timer_arm(vs->kill, STOP_PATIENCE_NS) < 0)
-		child_kill(vs->child, SIGKILL);
+	if (vs->child) /* else it is being spawned */
+		vswitch_end(vs);
 }
 
 bool vswitch_is_up(const struct vswitch *vs)

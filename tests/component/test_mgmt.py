@@ -260,6 +260,20 @@ def test_daemon_dies_before_it_noted_the_process(host):
     assert not alive(vm["pid"])
 
 
+def test_daemon_dies_before_it_noted_the_switch(host):
+    host.started("g1", nics=[{"id": "net0"}])
+    switch = host.ok("GET", "/v1/switch")["pid"]
+    host.kill()
+    with host.store() as store:
+        store.execute("DELETE FROM processes WHERE name = 'switch'")
+    for _ in range(2):  # found the first time, known the second
+        host.again()
+        assert host.ok("GET", "/v1/switch")["pid"] == switch
+        wait_until(lambda: host.port("g1-net0")["state"] == "up", "the NIC's port")
+        host.kill()
+    host.start()
+
+
 def test_daemon_dies_before_the_first_step(host):
     host.tiny("g1")
     host.kill()
@@ -338,6 +352,15 @@ def test_pending_restart_is_called_off(host):
     assert vm["restarts"] == restarts
 
 
+@pytest.mark.parametrize("path", ["/v1/vms/g1/stop", "/v1/host/stop-guests"])
+def test_pending_restart_of_a_clean_end_is_called_off(host, path):
+    host.started("g1", "quiet end=off", restart="always")
+    wait_until(lambda: host.vm("g1")["restarts"] >= 3, "restarts")
+    host.wait_state("g1", "stopped")  # for some seconds
+    host.ok("POST", path)
+    assert (host.vm("g1")["state"], host.vm("g1")["desired"]) == ("stopped", "stopped")
+
+
 def test_sigterm_leaves_the_guests(host):
     vm = host.started("g1")
     switch = host.ok("GET", "/v1/switch")["pid"]
@@ -395,6 +418,10 @@ def test_second_daemon(host):
                             check=False)
     assert second.returncode == 1
     assert second.stderr == f"vmm-mgmt: error: another vmm-mgmt serves {host.run}\n"
+    elsewhere = [host.directory / "run2" if word == host.run else word for word in host.command]
+    second = subprocess.run(elsewhere, capture_output=True, text=True, timeout=DEADLINE, check=False)
+    assert second.returncode == 1
+    assert second.stderr == f"vmm-mgmt: error: another vmm-mgmt serves {host.directory}/state\n"
     host.ok("GET", "/v1/host")
 
 

@@ -397,6 +397,11 @@ def test_uplinks(host):
     assert port["counters"]["drops"]
     assert "up0" in [each["id"] for each in host.ok("GET", "/v1/ports")["items"]]
     refused(host.call("POST", "/v1/ports", spec), 409, "id")
+    with concurrent.futures.ThreadPoolExecutor() as pool:  # each is told of its own
+        several = [{**spec, "id": f"many{n}", "devargs": f"net_null{n + 1}"} for n in range(4)]
+        for body, made in zip(several, pool.map(lambda b: host.call("POST", "/v1/ports", b), several)):
+            assert (made.headers["Location"], made.json["id"]) == (f"/v1/ports/{body['id']}", body["id"])
+            assert host.call("DELETE", f"/v1/ports/{body['id']}").status == 204
     refused(host.call("POST", "/v1/ports", {**spec, "id": "up1", "type": "token-ring"}), 422,
             "type")
     refused(host.call("POST", "/v1/ports", {**spec, "id": "up1", "devargs": ""}), 422, "devargs")
