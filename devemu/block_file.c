@@ -336,6 +336,13 @@ static int measure(struct block_file *f, char *why, size_t why_size)
 			 "that, open it without");
 		return -EINVAL;
 	}
+	/* Whoever opened it may have guarded against a FIFO; io_uring would answer EAGAIN to all that
+	 * is not in the page cache, instead of waiting for it off our thread. */
+	if (flags & O_NONBLOCK && fcntl(f->fd, F_SETFL, flags & ~O_NONBLOCK) < 0) {
+		err = -errno;
+		snprintf(why, why_size, "it is open O_NONBLOCK: %s", strerror(-err));
+		return err;
+	}
 	if (S_ISBLK(st.st_mode))
 		return measure_device(f, why, why_size);
 	if (!S_ISREG(st.st_mode)) {

@@ -258,6 +258,20 @@ static void test_unsuitable_files_are_refused_with_words(void **state)
 	f->be = be;
 }
 
+static void test_a_descriptor_that_does_not_wait_is_made_to(void **state)
+{
+	struct fixture *f = *state;
+	struct block_backend *be = f->be;
+	int fd = open_image(f, DISK_SIZE, O_RDWR | O_NONBLOCK);
+	char why[200] = "";
+
+	if (create(f, fd, false, why, sizeof(why)))
+		fail_msg("%s", why);
+	assert_false(fcntl(fd, F_GETFL) & O_NONBLOCK);
+	f->be->ops->destroy(f->be);
+	f->be = be;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -271,6 +285,8 @@ int main(void)
 			test_beyond_the_end_and_writes_to_read_only_are_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_unsuitable_files_are_refused_with_words,
 						setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_a_descriptor_that_does_not_wait_is_made_to, setup, teardown),
 	};
 
 	return cmocka_run_group_tests_name("block_file", tests, NULL, NULL);
