@@ -32,6 +32,7 @@ struct vcpu_state {
 	struct kvm_mp_state mp;
 	struct kvm_vcpu_events events;
 	struct kvm_debugregs debug;
+	struct kvm_xcrs xcrs; /* nr_xcrs 0: this processor has none */
 	unsigned int msr_count;
 	struct kvm_msr_entry msrs[];
 };
@@ -104,8 +105,11 @@ static void as_firmware(struct vcpu_state *state, bool bootstrap)
 	put_le32(state->lapic.regs + APIC_LVT_LINT1, APIC_MODE_NMI);
 }
 
-static int get_all(struct vcpu_state *state, int fd)
+static int get_all(struct vcpu_state *state, int kvm_fd, int fd)
 {
+	if (ioctl(kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_XCRS) > 0 &&
+	    ioctl(fd, KVM_GET_XCRS, &state->xcrs) < 0)
+		return -errno;
 	if (ioctl(fd, KVM_GET_REGS, &state->regs) < 0 ||
 	    ioctl(fd, KVM_GET_SREGS, &state->sregs) < 0 ||
 	    ioctl(fd, KVM_GET_XSAVE, state->xsave) < 0 ||
@@ -130,7 +134,7 @@ int vcpu_state_capture(int kvm_fd, int fd, struct vcpu_state **out)
 		free(list);
 		return -ENOMEM;
 	}
-	ret = get_all(state, fd);
+	ret = get_all(state, kvm_fd, fd);
 	if (!ret)
 		capture_msrs(state, list, fd);
 	free(list);
@@ -153,6 +157,8 @@ int vcpu_state_reset(const struct vcpu_state *power_on, int fd, bool bootstrap)
 	struct vcpu_state state = *power_on; /* without the MSRs */
 
 	as_firmware(&state, bootstrap);
+	if (state.xcrs.nr_xcrs && ioctl(fd, KVM_SET_XCRS, &state.xcrs) < 0)
+		return -errno;
 	if (ioctl(fd, KVM_SET_SREGS, &state.sregs) < 0 || ioctl(fd, KVM_SET_REGS, &state.regs) < 0 ||
 	    ioctl(fd, KVM_SET_XSAVE, state.xsave) < 0 || ioctl(fd, KVM_SET_LAPIC, &state.lapic) < 0)
 		return -errno;
