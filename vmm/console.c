@@ -48,7 +48,8 @@ static int open_pty(struct loop *loop, const char *id, struct char_backend **be)
 
 static int open_file(struct loop *loop, const struct config_file *file, struct char_backend **be)
 {
-	int fd = config_file_open(file, O_WRONLY | O_CREAT | O_APPEND);
+	/* Should it be a FIFO, we wait neither for its reader nor for room in it. */
+	int fd = config_file_open(file, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK);
 
 	return fd < 0 ? fd : char_file_create(loop, fd, be);
 }

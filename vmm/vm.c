@@ -48,8 +48,9 @@ static void plan_reset(struct vm *vm)
 {
 	uint64_t since = now_ns() - vm->last_reset_ns;
 
-	if (since >= RESET_INTERVAL_NS ||
-	    loop_timer_arm(vm->reset_later, RESET_INTERVAL_NS - since) < 0)
+	vm->reset_planned = since < RESET_INTERVAL_NS &&
+			    !loop_timer_arm(vm->reset_later, RESET_INTERVAL_NS - since);
+	if (!vm->reset_planned)
 		reset_by_guest(vm);
 }
 
@@ -125,15 +126,17 @@ static void serve_request(void *opaque)
 	enum machine_request request;
 	char message[sizeof(vm->asked.message)];
 	uint8_t debug_status;
+	bool stale;
 
 	pthread_mutex_lock(&vm->asked.lock);
 	request = vm->asked.request;
 	debug_status = vm->asked.debug_status;
 	memcpy(message, vm->asked.message, sizeof(message));
-	vm->asked.pending = false;
+	stale = vm->asked.stale;
+	vm->asked.pending = vm->asked.stale = false;
 	pthread_mutex_unlock(&vm->asked.lock);
 
-	if (vm->state != VM_RUNNING && vm->state != VM_PAUSED)
+	if (stale || (vm->state != VM_RUNNING && vm->state != VM_PAUSED))
 		return;
 	switch (request) {
 	case MACHINE_POWER_OFF:
@@ -165,8 +168,9 @@ static void machine_requested(void *opaque, enum machine_request request, uint8_
 
 	pthread_mutex_lock(&vm->asked.lock);
 	post = !vm->asked.pending;
-	if (post) {
+	if (post || vm->asked.stale) {
 		vm->asked.pending = true;
+		vm->asked.stale = false;
 		vm->asked.request = request;
 		vm->asked.debug_status = debug_status;
 		snprintf(vm->asked.message, sizeof(vm->asked.message), "%s", message);
@@ -204,20 +208,37 @@ int vm_pause(struct vm *vm)
 {
 	int ret = machine_pause(vm->machine);
 
-	if (ret < 0)
+	if (ret < 0) {
+		/* It is not paused, so it goes on. */
+		if (machine_resume(vm->machine) < 0)
+			vm_finish(vm, EXIT_HOST_FAILURE, 0,
+				  "a device neither pauses nor goes on: %s", strerror(-ret));
 		return ret;
+	}
 	set_state(vm, VM_PAUSED, "pause");
 	return 0;
 }
 
 int vm_resume(struct vm *vm)
 {
-	int ret = machine_resume(vm->machine);
+	int ret = vm->reset_planned ? vm_reset(vm) : 0;
 
+	if (!ret)
+		ret = machine_resume(vm->machine);
 	if (ret < 0)
 		return ret;
 	set_state(vm, VM_RUNNING, "resume");
 	return 0;
+}
+
+/* Several vCPUs may have pulled the line at once: one reset serves them all. vCPUs parked. */
+static void forget_resets(struct vm *vm)
+{
+	loop_timer_disarm(vm->reset_later);
+	vm->reset_planned = false;
+	pthread_mutex_lock(&vm->asked.lock);
+	vm->asked.stale = vm->asked.pending && vm->asked.request == MACHINE_RESET;
+	pthread_mutex_unlock(&vm->asked.lock);
 }
 
 int vm_reset(struct vm *vm)
@@ -227,9 +248,9 @@ int vm_reset(struct vm *vm)
 	int ret = 0;
 
 	vm->last_reset_ns = now_ns();
-
 	if (running)
 		ret = machine_pause(vm->machine);
+	forget_resets(vm);
 	if (!ret)
 		ret = machine_reset(vm->machine, &error);
 	if (!ret && running)

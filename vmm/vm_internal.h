@@ -12,12 +12,14 @@ struct vm {
 	int record_fd;
 	struct exit_record record; /* once stopped */
 	struct loop_timer *reset_later;
+	bool reset_planned;	/* reset_later will come: the guest must not go on before */
 	uint64_t last_reset_ns; /* CLOCK_MONOTONIC */
 	vm_state_fn observer;
 	void *observer_opaque;
 	struct {
 		pthread_mutex_t lock;
-		bool pending;
+		bool pending; /* serve_request will come */
+		bool stale;   /* what is pending was asked for before a reset that has been done */
 		enum machine_request request;
 		uint8_t debug_status;
 		char message[768];

@@ -56,6 +56,18 @@ def test_reset(vmm, how):
     assert vmm.record()["reason"] == "shutdown"
 
 
+def test_a_guest_that_asked_for_a_reset_does_not_go_on(vmm):
+    vmm.start(vmm.config("quiet reset=always"))
+    control = vmm.control()
+    for count in range(2, 12):  # resets by the guest are rare: the calls find one that waits
+        wait_for(lambda: vmm.console().count("looked around") >= count)
+        control.call("vm.pause")
+        control.call("vm.resume")
+    control.call("vm.stop")
+    assert vmm.end()[0] == 0
+    assert "went on" not in vmm.console()
+
+
 @pytest.mark.parametrize("end, reason, status", [
     ("off", "shutdown", 0), ("debug", "debug-exit", 0x21 << 1 | 1), ("fault", "guest-fault", 3)])
 def test_exit_record(vmm, end, reason, status):
@@ -181,12 +193,21 @@ def test_bound_to_a_host_node(vmm):
     assert vmm.end()[0] == 0
 
 
-def test_overhead(vmm, tmp_path):
+def test_console_that_nobody_reads(vmm):
+    os.mkfifo(vmm.console_file)
+    vmm.start(vmm.config("quiet end=off"))
+    status, errors = vmm.end()
+    assert status == 1
+    assert str(vmm.console_file) in errors
+
+
+def test_overhead(vmm, tmp_path, capsys):
     disk = make_disk(tmp_path / "disk")
     vmm.start(vmm.config("disk end=spin", nics=[NIC], disks=[disk]))
     vmm.wait_console("looked around")
     info = vmm.control().call("vm.info")
-    print("beyond guest RAM:", info["overhead"])
+    with capsys.disabled():
+        print("beyond the guest's RAM:", info["overhead"])
     assert [device["id"] for device in info["devices"]][-4:] == \
         ["root-port-1", "net0", "root-port-2", "disk0"]
     # A sanitizer's shadow memory is not ours to keep small.

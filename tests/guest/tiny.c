@@ -155,6 +155,8 @@ static void obey(const char *cmdline)
 		reset_once(reset_cf9);
 	else if (word_in(cmdline, "reset=triple"))
 		reset_once(triple_fault);
+	else if (word_in(cmdline, "reset=always"))
+		reset_i8042();
 	else if (word_in(cmdline, "end=debug"))
 		out8(0xf4, 0x21);
 	else if (word_in(cmdline, "end=button"))
@@ -194,4 +196,5 @@ void tiny_main(uint32_t eax, uint32_t ebx)
 		virtio_disk_test();
 	put("tiny: looked around\n");
 	obey(cmdline);
+	put("tiny: went on\n");
 }
