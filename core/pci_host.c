@@ -139,13 +139,17 @@ static const struct io_ops ecam_ops = { .read = ecam_read, .write = ecam_write }
 int pci_bus_set_ecam(struct pci_bus *bus0, gpa_t base, unsigned int buses)
 {
 	struct pci_root *root = bus0->root;
+	struct io_range *range = &root->ecam_range;
 
-	io_bus_remove(root->host.mmio, &root->ecam_range);
+	io_bus_remove(root->host.mmio, range);
 	if (!base)
 		return 0;
-	root->ecam_range = (struct io_range){
-		.name = "ecam", .base = base, .size = (uint64_t)buses << 20, .ops = &ecam_ops,
-		.opaque = root,
-	};
-	return io_bus_add(root->host.mmio, &root->ecam_range);
+	/* Another vCPU may have found the range before it was removed and be about to call it:
+	 * what it looks at then never changes. */
+	range->name = "ecam";
+	range->ops = &ecam_ops;
+	range->opaque = root;
+	range->base = base;
+	range->size = (uint64_t)buses << 20;
+	return io_bus_add(root->host.mmio, range);
 }

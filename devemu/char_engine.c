@@ -85,19 +85,17 @@ static void reader_lost(struct char_engine *e)
 {
 	uint64_t rest;
 
-	pthread_mutex_lock(&e->lock);
-	rest = e->written - e->sent;
-	pthread_mutex_unlock(&e->lock);
 	if (e->detached) {
 		e->detached(e);
 		return;
 	}
 	/* A full disk or a closed pipe: what waits is lost, what follows may be luckier. */
-	atomic_fetch_add_explicit(&e->be.dropped, rest, memory_order_relaxed);
 	pthread_mutex_lock(&e->lock);
-	e->sent += rest;
-	e->draining = e->sent != e->written;
+	rest = e->written - e->sent;
+	e->sent = e->written;
+	e->draining = false; /* whoever writes next has to wake us */
 	pthread_mutex_unlock(&e->lock);
+	atomic_fetch_add_explicit(&e->be.dropped, rest, memory_order_relaxed);
 }
 
 static void watch_out(struct char_engine *e, bool on)

@@ -115,10 +115,8 @@ static void follow_pm_base(struct lpc *lpc)
 	lpc->pm_range.size = 0;
 	if (!on)
 		return;
-	lpc->pm_range = (struct io_range){
-		.name = "acpi", .base = base, .size = LPC_PM_SIZE, .ops = &lpc_pm_io_ops,
-		.opaque = &lpc->pm, .lock = &lpc->pci.dev.lock,
-	};
+	lpc->pm_range.base = base;
+	lpc->pm_range.size = LPC_PM_SIZE;
 	if (io_bus_add(lpc->pio, &lpc->pm_range) < 0) {
 		log_guest("%s: PMBASE %xh collides; the ACPI registers stay off the bus",
 			  lpc->pci.dev.id, base);
@@ -302,6 +300,11 @@ int lpc_create(const struct lpc_config *config, struct lpc **out)
 	lpc->events = config->events;
 	init_function(lpc, config);
 	init_routing(&lpc->routing, config->hv);
+	/* Only its place changes later: a vCPU that has found it may call it as it is moved. */
+	lpc->pm_range = (struct io_range){
+		.name = "acpi", .ops = &lpc_pm_io_ops, .opaque = &lpc->pm,
+		.lock = &lpc->pci.dev.lock,
+	};
 	err = lpc_pm_init(&lpc->pm, config, &lpc->pci.dev);
 	if (err)
 		goto err_routing;
