@@ -326,7 +326,7 @@ static int uplink_admit(struct ports *ports, const json_t *spec, struct problem 
 		return -EEXIST;
 	}
 	if (store_port_add(ports->mgmt->store, id, spec) < 0) {
-		problem_set(problem, 503, NULL, "the store cannot be written");
+		store_problem(ports->mgmt->store, problem);
 		return -EIO;
 	}
 	return 0;
@@ -355,7 +355,7 @@ void ports_remove_uplink(struct ports *ports, struct port *port, done_fn done, v
 	struct problem problem;
 
 	if (store_port_remove(ports->mgmt->store, port->id) < 0) {
-		problem_set(&problem, 503, NULL, "the store cannot be written");
+		store_problem(ports->mgmt->store, &problem);
 		done(opaque, &problem);
 		return;
 	}

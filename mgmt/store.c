@@ -21,6 +21,14 @@ static int store_failed(struct store *store, const char *what)
 	return -EIO;
 }
 
+void store_problem(struct store *store, struct problem *problem)
+{
+	bool failed = sqlite3_errcode(store->db) != SQLITE_OK;
+
+	problem_set(problem, 503, NULL, "the store cannot be written: %s",
+		    failed ? sqlite3_errmsg(store->db) : "out of memory");
+}
+
 static int store_run(struct store *store, const char *sql)
 {
 	char *message = NULL;
@@ -146,7 +154,9 @@ int store_open(const char *path, struct store **out)
 		return -EIO;
 	}
 	if (store_set_up(store) < 0) {
-		log_err("store: %s cannot be used", path);
+		log_err("store: %s cannot be used; put a copy that can in its place, or move it "
+			"away to begin with no VMs",
+			path);
 		store_close(store);
 		return -EIO;
 	}

@@ -10,6 +10,7 @@
 #include <sys/types.h>
 
 #include "core/bits.h"
+#include "mgmt/problem.h"
 
 #define STORE_UID_FIRST 61000u /* VMs' users; vmm-launch takes no others */
 #define STORE_UID_COUNT 1000u
@@ -32,6 +33,9 @@ struct store_vm {
 	bool failed;
 	const char *last_exit; /* JSON, or NULL */
 };
+
+/* A problem to answer with after a failure: 503, with SQLite's words. */
+void store_problem(struct store *store, struct problem *problem);
 
 /* path: of the database file, created when it is not there. */
 must_check int store_open(const char *path, struct store **store);

@@ -219,12 +219,6 @@ int vms_load(struct vms *vms)
 	return store_vm_each(vms->mgmt->store, vms_load_one, vms);
 }
 
-static int store_problem(int err, struct problem *problem)
-{
-	problem_set(problem, 503, NULL, "the store did not take it: %s", strerror(-err));
-	return err;
-}
-
 bool vms_use_port(struct vms *vms, const char *port)
 {
 	char id[PORT_ID_SIZE];
@@ -294,7 +288,7 @@ int vms_add(struct vms *vms, const json_t *spec, struct vm **vm, struct problem 
 		problem_set(problem, 409, NULL, "there are %u VMs already, the most there can be",
 			    STORE_UID_COUNT);
 	else if (err)
-		store_problem(err, problem);
+		store_problem(vms->mgmt->store, problem);
 	if (err)
 		return err;
 	*vm = vm_create(vms, id, uid, json_deep_copy(spec));
@@ -325,8 +319,10 @@ int vm_remove(struct vm *vm, struct problem *problem)
 	if (err)
 		return err;
 	err = store_vm_remove(vm->mgmt->store, vm->id);
-	if (err)
-		return store_problem(err, problem);
+	if (err) {
+		store_problem(vm->mgmt->store, problem);
+		return err;
+	}
 	events_emit(vm->mgmt->events, "vm",
 		    json_pack("{s:s, s:s}", "vm", vm->id, "state", "removed"));
 	for (link = &vm->vms->first; *link != vm; link = &(*link)->next)
@@ -343,7 +339,8 @@ static int vm_replace_spec(struct vm *vm, json_t *spec, struct problem *problem)
 
 	if (err) {
 		json_decref(spec);
-		return store_problem(err, problem);
+		store_problem(vm->mgmt->store, problem);
+		return err;
 	}
 	json_decref(vm->spec);
 	vm->spec = spec;

@@ -205,7 +205,7 @@ static int vm_stop_admit(struct vm *vm, done_fn done, void *opaque)
 		return -EINVAL;
 	}
 	if (vm_set_desired(vm, DESIRED_STOPPED, true) < 0) {
-		problem_set(&problem, 503, NULL, "the store cannot be written");
+		store_problem(vm->mgmt->store, &problem);
 		done(opaque, &problem);
 		return -EIO;
 	}
@@ -300,7 +300,7 @@ void vm_act(struct vm *vm, enum vm_action which, done_fn done, void *opaque)
 	if (call) {
 		*call = (struct vm_call){ vm, action, vm->desired, done, NULL, opaque };
 		if (vm_set_desired(vm, action_desired(vm, which), vm->forced) < 0) {
-			problem_set(&problem, 503, NULL, "the store cannot be written");
+			store_problem(vm->mgmt->store, &problem);
 			free(call);
 		}
 	}

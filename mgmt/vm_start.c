@@ -94,7 +94,7 @@ static void vm_spawn(struct vm *vm)
 	time_text(process.started_at);
 	vm_process_name(vm, name);
 	if (store_process_set(vm->mgmt->store, name, &process) < 0) {
-		problem_set(&problem, 503, NULL, "the store cannot be written");
+		store_problem(vm->mgmt->store, &problem);
 		vm_start_fail(vm, &problem);
 		return;
 	}
@@ -175,7 +175,7 @@ void vm_start(struct vm *vm, done_fn done, void *opaque)
 		return;
 	}
 	if (vm_set_desired(vm, DESIRED_RUNNING, false) < 0) {
-		problem_set(&problem, 503, NULL, "the store cannot be written");
+		store_problem(vm->mgmt->store, &problem);
 		done(opaque, &problem);
 		return;
 	}

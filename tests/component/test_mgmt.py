@@ -434,6 +434,39 @@ def test_store_of_the_future(host):
     assert again.returncode == 1 and "version 99" in again.stderr
 
 
+def test_store_that_is_none(host):
+    """What is wrong, with which file, and what to do."""
+    host.stop()
+    for name in ("vmm.db-wal", "vmm.db-shm"):
+        (host.directory / "state" / name).unlink(missing_ok=True)
+    (host.directory / "state/vmm.db").write_bytes(b"this is no database" * 1000)
+    again = subprocess.run(host.command, capture_output=True, text=True, timeout=DEADLINE,
+                           check=False)
+    assert again.returncode == 1 and "not a database" in again.stderr
+    assert f"{host.directory}/state/vmm.db cannot be used; put" in again.stderr
+
+
+def test_store_that_cannot_grow(host):
+    """Its disk is full: what is not stored is not done, and it says so."""
+    host.tiny("old")
+    host.stop()
+    host.command = ["/bin/sh", "-c", "trap '' XFSZ; exec prlimit --fsize=65536 \"$@\"", "sh",
+                    *host.command]
+    host.start()
+    spec = host.spec("more", "x" * 4000)
+    for _ in range(40):
+        answer = host.call("POST", "/v1/vms", spec)
+        if answer.status != 201:
+            break
+        assert host.call("DELETE", "/v1/vms/more").status in (204, 503)
+    for answer in (host.call("POST", "/v1/vms", {**spec, "id": "last"}),
+                   host.call("POST", "/v1/vms/old/start")):
+        assert answer.status == 503, answer.text
+        assert "the store cannot be written: disk I/O error" in answer.json["detail"]
+    assert host.call("GET", "/v1/vms/last").status == 404
+    assert host.vm("old")["state"] == "stopped"
+
+
 @pytest.mark.parametrize("arguments,option", [
     (["--run-dir", "relative"], "--run-dir"), (["--run-dir", "/" + "x" * 80], "--run-dir"),
     (["--state-dir", "x"], "--state-dir"), (["--mgmt-uid", "0"], "--mgmt-uid"),
