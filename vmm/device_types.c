@@ -147,7 +147,9 @@ static int create_virtio_disk(const struct device_host *host, const struct devic
 	char reason[256] = "";
 	int ret;
 
-	file.fd = config_file_open(&config->disk.file, file.read_only ? O_RDONLY : O_RDWR);
+	/* A FIFO is not waited for, but refused; block_file makes the descriptor wait again. */
+	file.fd = config_file_open(&config->disk.file,
+				   (file.read_only ? O_RDONLY : O_RDWR) | O_NONBLOCK);
 	if (file.fd < 0) {
 		ret = file.fd;
 		snprintf(reason, sizeof(reason), "cannot be opened: %s", strerror(-ret));

@@ -33,7 +33,7 @@ int exit_reason_status(enum exit_reason reason, uint8_t debug_status)
 
 int exit_record_open(const struct config_file *file)
 {
-	int fd = config_file_open(file, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW);
+	int fd = config_file_open(file, O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK);
 	int err;
 
 	if (fd < 0)

@@ -11,7 +11,7 @@
 static int open_file(const char *key, const struct config_file *config, struct boot_file *file,
 		     struct machine_error *error)
 {
-	int fd = config_file_open(config, O_RDONLY);
+	int fd = config_file_open(config, O_RDONLY | O_NONBLOCK); /* a FIFO is refused later */
 
 	if (fd < 0) {
 		error->config = true;

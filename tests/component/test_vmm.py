@@ -5,6 +5,7 @@ import os
 import pathlib
 import signal
 import socket
+import subprocess
 
 import pytest
 
@@ -18,6 +19,13 @@ WRONG_STATE, INVALID, HOST_FAILURE, NO_METHOD = -32000, -32602, -32004, -32601
 SANITIZED = os.environ.get("SANITIZE", "none") != "none"
 NIC = {"id": "net0", "mode": "vhost-user", "socket": "/nonexistent/switch.sock",
        "mac": "52:54:00:00:00:01"}
+# Asks for vm.info at an abstract socket's name.
+CLIENT = """import socket, sys
+client = socket.socket(socket.AF_UNIX)
+client.connect("\\0" + sys.argv[1])
+client.sendall(b'{"jsonrpc": "2.0", "id": 1, "method": "vm.info"}\\n')
+print(client.recv(4096))
+"""
 
 
 @pytest.fixture
@@ -273,6 +281,35 @@ def test_bad_configuration(vmm, change, words):
     assert len(lines) == 1
     for word in words:
         assert word in lines[0]
+
+
+@pytest.mark.parametrize("key", ["kernel", "initrd", "module", "disk", "exit_record"])
+def test_a_fifo_is_refused_not_waited_for(vmm, key, tmp_path):
+    fifo = str(tmp_path / "fifo")
+    os.mkfifo(fifo)
+    boot = {"kernel": str(vmm_rig.TINY)}
+    disk = {"id": "disk0", "mode": "virtio-blk", "file": fifo, "read_only": True}
+    change = {"kernel": {"boot": {"kernel": fifo}}, "initrd": {"boot": boot | {"initrd": fifo}},
+              "module": {"boot": boot | {"modules": [{"file": fifo}]}},
+              "disk": {"disks": [disk]}, "exit_record": {"exit_record": fifo}}[key]
+    vmm.start({**vmm.config(), **change})
+    status, errors = vmm.end()
+    assert status != 0
+    assert fifo in errors
+
+
+def test_strangers_are_turned_away(vmm):
+    """The socket is one that everybody may connect to: the uid decides."""
+    name = f"vmm-test-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("\0" + name)
+        listener.listen()
+        vmm.start(None, "--control", f"fd:{listener.fileno()}", "--control-uid", "60998",
+                  pass_fds=(listener.fileno(),))
+    for uid, served in ((60998, True), (60997, False), (0, True)):
+        client = subprocess.run(["/usr/bin/python3", "-c", CLIENT, name], user=uid, group=uid,
+                                extra_groups=[], capture_output=True, check=False)
+        assert (b"unconfigured" in client.stdout) == served, (uid, client)
 
 
 def test_configuration_that_is_no_json(vmm):
