@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
@@ -38,12 +39,11 @@ int process_boot_id(char boot_id[BOOT_ID_SIZE])
 	return err;
 }
 
-int process_start_time(pid_t pid, uint64_t *start_time)
+static int read_stat(pid_t pid, char *state, uint64_t *start_time)
 {
 	unsigned long long ticks;
 	char path[48], text[1024];
 	const char *rest;
-	char state;
 
 	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
 	if (pid <= 0 || read_small_file(path, text, sizeof(text)) < 0)
@@ -51,12 +51,18 @@ int process_start_time(pid_t pid, uint64_t *start_time)
 	/* proc(5): the second field is the program's name, which may hold anything, ")" too. */
 	rest = strrchr(text, ')');
 	if (!rest || sscanf(rest + 1, " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d"
-				      " %*d %*d %*d %*d %*d %llu", &state, &ticks) != 2)
-		return -ESRCH;
-	if (state == 'Z' || state == 'X')
+				      " %*d %*d %*d %*d %*d %llu", state, &ticks) != 2)
 		return -ESRCH;
 	*start_time = ticks;
 	return 0;
+}
+
+int process_start_time(pid_t pid, uint64_t *start_time)
+{
+	char state;
+	int err = read_stat(pid, &state, start_time);
+
+	return err || state == 'Z' || state == 'X' ? -ESRCH : 0;
 }
 
 bool process_has_uid(pid_t pid, uid_t uid)
@@ -81,11 +87,23 @@ static void watch_on_end(void *opaque, int fd, unsigned int events)
 	watch->fn(watch->opaque);
 }
 
+/*
+ * The state "zombie" does not tell: a process whose first thread has ended is one, while others may
+ * still be at work and hold its files.
+ */
+static bool pidfd_has_ended(int fd)
+{
+	struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
+
+	return poll(&poll_fd, 1, 0) > 0;
+}
+
 int process_watch_create(struct loop *loop, pid_t pid, uint64_t start_time, loop_fn fn,
 			 void *opaque, struct process_watch **out)
 {
 	struct process_watch *watch;
 	uint64_t found;
+	char state;
 	int fd, err = -ENOMEM;
 
 	if (pid <= 0)
@@ -94,7 +112,7 @@ int process_watch_create(struct loop *loop, pid_t pid, uint64_t start_time, loop
 	fd = (int)syscall(SYS_pidfd_open, pid, 0);
 	if (fd < 0)
 		return -errno;
-	if (process_start_time(pid, &found) < 0 || found != start_time) {
+	if (read_stat(pid, &state, &found) < 0 || found != start_time || pidfd_has_ended(fd)) {
 		close(fd);
 		return -ESRCH;
 	}

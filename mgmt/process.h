@@ -16,7 +16,7 @@ struct process_watch;
 /* 36 characters. 0 or -errno. */
 must_check int process_boot_id(char boot_id[BOOT_ID_SIZE]);
 
-/* Of a process that lives (a zombie does not): clock ticks since boot. -ESRCH. */
+/* Of a process whose first thread lives: clock ticks since boot. -ESRCH. */
 must_check int process_start_time(pid_t pid, uint64_t *start_time);
 
 /* Whether it runs as this user (its real user id). */

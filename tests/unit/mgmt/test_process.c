@@ -1,10 +1,13 @@
 #include <errno.h>
+#include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -56,6 +59,47 @@ static void test_watch(void **state)
 	loop_destroy(loop);
 }
 
+static void *pause_for_ever(void *opaque)
+{
+	for (;;)
+		pause();
+	return NULL;
+}
+
+static void test_process_that_ends_thread_by_thread(void **state)
+{
+	struct loop *loop = loop_create();
+	struct process_watch *watch;
+	uint64_t start_time, again;
+	pthread_t thread;
+	int fds[2];
+	pid_t pid;
+	char byte;
+
+	assert_int_equal(pipe(fds), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (!pid) {
+		if (pthread_create(&thread, NULL, pause_for_ever, NULL) ||
+		    read(fds[0], &byte, 1) != 1)
+			_exit(1);
+		syscall(SYS_exit, 0); /* this thread only */
+	}
+	assert_int_equal(process_start_time(pid, &start_time), 0);
+	assert_int_equal(write(fds[1], "x", 1), 1);
+	while (process_start_time(pid, &again) == 0)
+		sched_yield();
+	/* Its first thread is a zombie now, but it has not ended. */
+	assert_int_equal(process_watch_create(loop, pid, start_time, stop, loop, &watch), 0);
+	kill(pid, SIGKILL);
+	assert_int_equal(loop_run(loop), 0);
+	process_watch_destroy(watch);
+	waitpid(pid, NULL, 0);
+	close(fds[0]);
+	close(fds[1]);
+	loop_destroy(loop);
+}
+
 static void test_pids_that_are_none(void **state)
 {
 	struct process_watch *watch;
@@ -79,6 +123,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_watch),
+		cmocka_unit_test(test_process_that_ends_thread_by_thread),
 		cmocka_unit_test(test_pids_that_are_none),
 		cmocka_unit_test(test_boot_id),
 	};
