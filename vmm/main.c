@@ -35,6 +35,7 @@ struct program {
 	struct control *control;
 	struct loop_timer *grace;
 	struct loop_signal *sigterm, *sigint;
+	struct loop_signal *sighup; /* NULL: ignored, as nohup wants it */
 	bool terminating;
 };
 
@@ -172,8 +173,17 @@ static int start(struct program *p)
 	return 0;
 }
 
+static bool is_ignored(int signo)
+{
+	struct sigaction action;
+
+	return sigaction(signo, NULL, &action) == 0 && action.sa_handler == SIG_IGN;
+}
+
 static int init(struct program *p)
 {
+	bool no_hup = is_ignored(SIGHUP);
+
 	p->loop = loop_create();
 	if (!p->loop)
 		return -ENOMEM;
@@ -181,7 +191,8 @@ static int init(struct program *p)
 	p->grace = loop_timer_create(p->loop, grace_over, p);
 	p->sigterm = loop_signal_add(p->loop, SIGTERM, terminated, p);
 	p->sigint = loop_signal_add(p->loop, SIGINT, terminated, p);
-	return p->vm && p->grace && p->sigterm && p->sigint ? 0 : -ENOMEM;
+	p->sighup = no_hup ? NULL : loop_signal_add(p->loop, SIGHUP, terminated, p);
+	return p->vm && p->grace && p->sigterm && p->sigint && (p->sighup || no_hup) ? 0 : -ENOMEM;
 }
 
 static void fini(struct program *p)
@@ -190,6 +201,7 @@ static void fini(struct program *p)
 	vm_destroy(p->vm);
 	loop_signal_remove(p->sigterm);
 	loop_signal_remove(p->sigint);
+	loop_signal_remove(p->sighup);
 	loop_timer_destroy(p->grace);
 	if (p->loop)
 		loop_destroy(p->loop);

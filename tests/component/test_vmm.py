@@ -99,6 +99,25 @@ def test_virtio_disk(vmm, tmp_path):
     assert second == bytes(~byte & 0xff for byte in b"tiny" * 128)
 
 
+def test_reset_and_pause_with_a_disk_in_use(vmm, tmp_path):
+    disk = make_disk(tmp_path / "disk")
+    vmm.start(vmm.config("quiet disk end=spin", disks=[disk]))
+    control = vmm.control()
+    for count in range(1, 4):
+        wait_for(lambda: vmm.console().count("looked around") >= count)
+        assert vmm.console().count("disk-flush 00000000") == count
+        control.call("vm.pause")
+        if count == 2:  # a reset of a paused guest, too
+            control.call("vm.reset")
+        control.call("vm.resume")
+        if count != 2:
+            control.call("vm.reset")
+    counters = control.call("vm.counters")["devices"]["disk0"]
+    assert counters["flushes"] >= 3 and counters["guest_faults"] == 0
+    control.call("vm.stop")
+    assert vmm.end()[0] == 0
+
+
 def test_life_by_rpc(vmm):
     vmm.start(None, "--control", str(vmm.tmp / "control"))
     control = vmm.control()
@@ -154,10 +173,11 @@ def test_power_button(vmm):
     assert vmm.record()["reason"] == "shutdown"
 
 
-def test_sigterm_lets_the_guest_power_off(vmm):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_lets_the_guest_power_off(vmm, number):
     vmm.start(vmm.config("quiet end=button"))
     vmm.wait_console("waiting")
-    vmm.process.send_signal(signal.SIGTERM)
+    vmm.process.send_signal(number)
     assert vmm.end()[0] == 0
     assert vmm.record()["reason"] == "shutdown"
 
