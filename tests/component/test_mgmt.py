@@ -232,8 +232,9 @@ def test_vmm_dies_while_the_daemon_is_down(host, policy, state):
     host.kill()
     os.kill(vm["pid"], signal.SIGKILL)  # gone or dying when the daemon comes: all one
     host.again()
+    wait_until(lambda: host.vm("g1")["last_exit"] and host.vm("g1")["pid"] != vm["pid"], "its end")
     now = host.wait_state("g1", state)
-    assert now["pid"] != vm["pid"] and now["last_exit"]["reason"] == "lost"
+    assert now["last_exit"]["reason"] == "lost"
     if state == "running":
         assert host.port("g1-net0")["state"] == "up"
     else:
