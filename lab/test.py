@@ -35,7 +35,9 @@ def meson_results(build, suites, label):
     log = build / "meson-logs/testlog.json"
     log.unlink(missing_ok=True)
     words = [f"--suite={suite}" for suite in suites]
-    ran = subprocess.run(["meson", "test", "-C", build, "--no-rebuild", "--print-errorlogs", *words],
+    ran = subprocess.run(["meson", "test", "-C", build, "--no-rebuild", "--print-errorlogs",
+                          # A busy machine is slow, and no reason to fail.
+                          "--timeout-multiplier", "4", *words],
                          check=False, stdin=subprocess.DEVNULL)
     entries = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
     outcomes = {"OK": PASSED, "EXPECTEDFAIL": PASSED, "SKIP": SKIPPED}
