@@ -81,6 +81,19 @@ class Appliance:
             self.daemon.send_signal(signal.SIGTERM)
         return self.daemon.wait(seconds)
 
+    def explain(self):
+        """Print what helps to understand a failure."""
+        paths = ["/v1/switch", "/v1/ports"]
+        try:
+            vms = self.call("GET", "/v1/vms", quiet=True)["items"]
+            paths += [f"/v1/vms/{vm['id']}/{what}" for vm in vms if vm["state"] == "running"
+                      for what in ("info", "counters")]
+            for path in paths:
+                print(path, json.dumps(self.call("GET", path, quiet=True)))
+        except (subprocess.CalledProcessError, RestError) as error:
+            print("no more from the daemon:", error)
+        print(self.log(), flush=True)
+
     def kill(self):
         """Let the daemon die at once; what it started lives on."""
         self.daemon.kill()

@@ -83,7 +83,7 @@ def job_words(job):
     path = pathlib.Path(job[0])
     if path.is_dir() or (path.name.startswith("test_") and path.suffix == ".py"):
         return ["/usr/bin/python3", "-m", "pytest", "-p", "no:cacheprovider", "-v", "--color=no",
-                "--durations=8", "--tb=short", "--junitxml=/run/lab/junit.xml", *job]
+                "--durations=8", "-s", "--tb=short", "--junitxml=/run/lab/junit.xml", *job]
     if path.exists() and "/" not in job[0]:
         return [f"./{job[0]}", *job[1:]]
     return job

@@ -121,6 +121,15 @@ class Console:
         with self._more:
             return int(found[1]), plain(self.log[mark:found.start()]).strip("\n")
 
+    def explain(self, command):
+        """Print what a command says, or that nobody answers; never fails."""
+        # Whatever runs in front goes first.
+        try:
+            self.send("\x03\x03\n")
+            print(self.finish(self.start(command), 30)[1], flush=True)
+        except (ConsoleError, OSError) as error:
+            print("no answer from the guest:", error, flush=True)
+
     def run(self, command, seconds=60):
         """Run a command that must succeed; its output."""
         status, output = self.finish(self.start(command), seconds)

@@ -69,6 +69,18 @@ def boot_guests(host):
     return consoles
 
 
+@pytest.fixture(autouse=True)
+def explain_failure(request, host, consoles):
+    """After a failed test: what the switch, the VMs and the guests count."""
+    failed_before = request.session.testsfailed
+    yield
+    if request.session.testsfailed > failed_before:
+        host.explain()
+        for console in consoles:
+            console.explain("ip -s link show eth0; grep -E 'virtio|CPU' /proc/interrupts; ip neigh; "
+                            "dmesg | tail -n 5")
+
+
 def ports_of(host):
     """The switch's ports by id."""
     return {port["id"]: port for port in host.call("GET", "/v1/ports")["items"]}
@@ -144,7 +156,7 @@ def test_disk_holds_what_was_written(consoles, scratch_disk):
 def test_switch_killed_under_traffic(host, consoles):
     """The switch is started again, the guests connect to it and go on talking."""
     switch = host.call("GET", "/v1/switch")
-    consoles[1].run("iperf3 -s -D")
+    consoles[1].run("iperf3 -s -1 -D")
     begun = consoles[0].start("iperf3 -c 10.0.0.2 -t 20")
     host.wait_until(lambda: ports_of(host)["guest1-net0"]["counters"]["rx_bytes"] > MIB, 30, "traffic")
     os.kill(switch["pid"], signal.SIGKILL)
@@ -152,7 +164,6 @@ def test_switch_killed_under_traffic(host, consoles):
                     not in (None, switch["pid"]), 60, "another switch")
     status, output = consoles[0].finish(begun, 120)
     assert status == 0, f"the TCP connection did not live through it:\n{output}"
-    consoles[1].run("pkill iperf3")
     assert_whole(appliance.exchange_frames(consoles, FRAMES // 10))
 
 
