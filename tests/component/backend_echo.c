@@ -97,6 +97,7 @@ static void echo_pair(struct echo *echo, unsigned int pair)
 {
 	struct vhost_backend_ring *rx = echo->rings[2 * pair], *tx = echo->rings[2 * pair + 1];
 	enum vhost_fault fault;
+	bool rx_more, tx_more;
 
 	if (!rx || !tx)
 		return;
@@ -107,8 +108,10 @@ static void echo_pair(struct echo *echo, unsigned int pair)
 		vring_device_publish(&tx->vr);
 		notify(rx);
 		notify(tx);
-		/* Both ask for a kick; go on if either had more, and the other is not in the way. */
-	} while (vring_device_kicks_enable(&rx->vr) & vring_device_kicks_enable(&tx->vr));
+		/* Both ask for a kick, whatever the other has; go on only if both have more. */
+		rx_more = vring_device_kicks_enable(&rx->vr);
+		tx_more = vring_device_kicks_enable(&tx->vr);
+	} while (rx_more && tx_more);
 	fault = rx->vr.fault ? rx->vr.fault : tx->vr.fault;
 	if (fault)
 		vhost_backend_break(echo->be, fault);

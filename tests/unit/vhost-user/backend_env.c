@@ -125,9 +125,11 @@ static void on_rarp(void *opaque, const uint8_t mac[6])
 
 static int on_get_config(void *opaque, uint32_t offset, void *buf, uint32_t len)
 {
-	if (offset + len > 8)
+	static const uint8_t config[8] = {0x52, 0x54, 0x00, 0x01, 0x02, 0x03, 0x01, 0x00};
+
+	if (!range_within(offset, len, sizeof(config)))
 		return -EINVAL;
-	memcpy(buf, "\x52\x54\x00\x01\x02\x03\x01\x00" + offset, len);
+	memcpy(buf, config + offset, len);
 	return 0;
 }
 
