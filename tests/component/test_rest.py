@@ -2,9 +2,11 @@
 vmm-launch and switch; each answer is checked against its schema. Needs root and /dev/kvm."""
 
 import concurrent.futures
+import contextlib
 import json
 import pathlib
 import re
+import sqlite3
 import sys
 import time
 
@@ -113,7 +115,10 @@ def test_body_that_is_no_json(host, body):
 
 def test_body_too_large(host):
     body = json.dumps({"id": "x" * (1 << 20)})
-    refused(host.call("POST", "/v1/vms", body), 413)
+    for method, path in (("POST", "/v1/vms"), ("PATCH", "/v1/vms/plain"), ("POST", "/v1/ports"),
+                         ("POST", "/v1/vms/plain/nics"), ("POST", "/v1/vms/plain/disks"),
+                         ("POST", "/v1/host/stop-guests")):
+        refused(host.call(method, path, body), 413)
     # Without a length beforehand, and just within the limit.
     connection = host.connection()
     connection.request("POST", "/v1/vms", iter([b"x" * 65536] * 17), encode_chunked=True,
@@ -484,6 +489,53 @@ def test_events_as_they_happen(host):
             host.ok("POST", "/v1/vms/live/start")
             host.ok("POST", "/v1/vms/live/stop")
         assert reading.result()
+
+
+def test_too_many_readers_of_events(host):
+    with contextlib.ExitStack() as readers:
+        for _ in range(32):
+            connection = readers.enter_context(contextlib.closing(host.connection()))
+            connection.request("GET", "/v1/events")
+            assert connection.getresponse().status == 200
+        refused(host.call("GET", "/v1/events"), 503)
+
+    def place_again():
+        """They are missed when they are to be told something."""
+        host.ok("POST", "/v1/vms", host.spec("noise"))
+        host.call("DELETE", "/v1/vms/noise")
+        with contextlib.closing(host.connection()) as connection:
+            connection.request("GET", "/v1/events")
+            return connection.getresponse().status == 200
+    wait_until(place_again, "their places")
+
+
+def test_what_is_not_stored_is_not_done(host):
+    """The store refuses, as it does when its disk is full: so is the request, and nothing changed."""
+    host.ok("POST", "/v1/vms", host.spec("kept", nics=[{"id": "n"}], disks=[{"id": "d", "file": "/f"}]))
+    host.ok("POST", "/v1/vms", host.spec("lives"))
+    host.ok("POST", "/v1/vms/lives/start")
+    host.ok("POST", "/v1/ports", {"id": "wire", "type": "ethdev", "devargs": "net_null9"})
+    before = [host.vm("kept"), host.vm("lives"), host.port("wire")["state"]]
+    triggers = [(f"{event}_{table}", event, table) for table in ("vms", "ports")
+                for event in ("INSERT", "UPDATE", "DELETE")]
+    with contextlib.closing(sqlite3.connect(host.directory / "state/vmm.db")) as store:
+        for name, event, table in triggers:
+            store.execute(f"CREATE TRIGGER {name} BEFORE {event} ON {table} "
+                          "BEGIN SELECT RAISE(FAIL, 'no room'); END")
+        for method, path, body in (
+                ("POST", "/v1/vms", host.spec("new")), ("DELETE", "/v1/vms/kept", None),
+                ("PATCH", "/v1/vms/kept", {"restart": "always"}), ("POST", "/v1/vms/kept/start", None),
+                ("POST", "/v1/vms/lives/stop", None), ("POST", "/v1/vms/lives/pause", None),
+                ("POST", "/v1/vms/kept/nics", {"id": "n2"}), ("DELETE", "/v1/vms/kept/nics/n", None),
+                ("POST", "/v1/vms/kept/disks", {"id": "d2", "file": "/f"}),
+                ("DELETE", "/v1/vms/kept/disks/d", None), ("DELETE", "/v1/ports/wire", None)):
+            assert "no room" in refused(host.call(method, path, body), 503), path
+        assert before == [host.vm("kept"), host.vm("lives"), host.port("wire")["state"]]
+        assert host.call("GET", "/v1/vms/new").status == 404
+        for name, _, _ in triggers:
+            store.execute(f"DROP TRIGGER {name}")
+    host.ok("POST", "/v1/vms/lives/stop")
+    assert host.call("DELETE", "/v1/ports/wire").status == 204
 
 
 def test_metrics(host):
