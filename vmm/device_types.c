@@ -9,6 +9,7 @@
 #include "vhost-user/virtio_blk.h"
 #include "vhost-user/virtio_net.h"
 
+#define SOCKET_MAX 107u /* bytes: sun_path without its end */
 #define SERIAL_MAX 20u /* bytes, virtio 1.2 §5.2.6 */
 
 static int hex_byte(const char *text)
@@ -51,13 +52,13 @@ static int parse_vhost_user_nic(const struct config_why *why, const struct confi
 {
 	struct nic_config *nic = &config->nic;
 	uint64_t mtu = 1500, queue_pairs = 1;
-	struct config_node mac;
+	struct config_node member;
 	int ret;
 
 	nic->socket = CONFIG_NO_FILE;
-	config_member(node, "mac", &mac);
-	if (!parse_mac(json_string_value(mac.json), nic->mac))
-		return config_refuse(why, &mac,
+	config_member(node, "mac", &member);
+	if (!parse_mac(json_string_value(member.json), nic->mac))
+		return config_refuse(why, &member,
 				     "a unicast address as \"52:54:00:12:34:56\", not all zero");
 	if ((ret = config_file(why, node, "socket", true, &nic->socket)) < 0 ||
 	    (ret = config_uint(why, node, "mtu", false, VIRTIO_NET_MIN_MTU, VIRTIO_NET_MAX_MTU,
@@ -65,6 +66,10 @@ static int parse_vhost_user_nic(const struct config_why *why, const struct confi
 	    (ret = config_uint(why, node, "queue_pairs", false, 1, VIRTIO_NET_MAX_QUEUE_PAIRS,
 			       &queue_pairs)) < 0)
 		return ret;
+	if (nic->socket.path && strlen(nic->socket.path) > SOCKET_MAX) {
+		config_member(node, "socket", &member);
+		return config_refuse(why, &member, "a path of at most 107 bytes, as sockets have");
+	}
 	nic->mtu = (uint16_t)mtu;
 	nic->queue_pairs = (unsigned int)queue_pairs;
 	return 0;
@@ -166,7 +171,8 @@ static int create_virtio_disk(const struct device_host *host, const struct devic
 	}
 	return 0;
 err:
-	snprintf(why, why_size, "disk %s: %s: %s", config->id,
+	snprintf(why, why_size, "disk %s: file: found %s; allowed: a disk image or block device (%s)",
+		 config->id,
 		 config->disk.file.path ? config->disk.file.path : "inherited descriptor", reason);
 	return ret;
 }
@@ -195,6 +201,17 @@ static const struct device_type device_types[] = {
 		.create = create_virtio_disk,
 	},
 };
+
+bool device_create_refuses(int err)
+{
+	static const int refusals[] = {ENOENT, EACCES, EINVAL, ENOTDIR, EISDIR,
+				       ELOOP,  ENXIO,  EROFS,  ENAMETOOLONG, EBADF};
+
+	for (size_t i = 0; i < ARRAY_SIZE(refusals); i++)
+		if (err == -refusals[i])
+			return true;
+	return false;
+}
 
 int device_config_parse(const struct config_why *why, const struct config_node *node,
 			enum device_class class, struct device_config *config)

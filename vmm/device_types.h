@@ -41,4 +41,7 @@ struct device_type {
 must_check int device_config_parse(const struct config_why *why, const struct config_node *node,
 				   enum device_class class, struct device_config *config);
 
+/* Whether an error of `create` is about what the configuration names, not about the host. */
+bool device_create_refuses(int err);
+
 #endif

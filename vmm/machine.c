@@ -227,6 +227,7 @@ static int create_slot(struct machine *m, unsigned int index, struct machine_err
 	ret = config->type->create(&host, config, &slot->pci, error->why, sizeof(error->why));
 	if (ret < 0) {
 		slot->pci = NULL;
+		error->config = device_create_refuses(ret);
 		return ret;
 	}
 	TAILQ_INSERT_TAIL(&m->devices, &slot->pci->dev, link);

@@ -19,6 +19,7 @@ WRONG_STATE, INVALID, HOST_FAILURE, NO_METHOD = -32000, -32602, -32004, -32601
 SANITIZED = os.environ.get("SANITIZE", "none") != "none"
 NIC = {"id": "net0", "mode": "vhost-user", "socket": "/nonexistent/switch.sock",
        "mac": "52:54:00:00:00:01"}
+DISK = {"id": "disk0", "mode": "virtio-blk"}
 # Asks for vm.info at an abstract socket's name.
 CLIENT = """import socket, sys
 client = socket.socket(socket.AF_UNIX)
@@ -291,6 +292,9 @@ def test_console_socket(vmm, tmp_path):
     ({"boot": {"kernel": "/nonexistent"}}, ["boot.kernel", "/nonexistent", "can be read"]),
     ({"boot": {"kernel": "/etc/passwd"}}, ["/etc/passwd"]),
     ({"nics": [NIC, NIC]}, ["nics[1].id", "net0", "no other"]),
+    ({"nics": [NIC | {"socket": "/" + 107 * "x"}]}, ["nics[0].socket", "107"]),
+    ({"disks": [DISK | {"file": "/nonexistent"}]}, ["disk0", "file", "/nonexistent", "No such"]),
+    ({"disks": [DISK | {"file": "/dev/null"}]}, ["disk0", "file", "/dev/null", "neither"]),
     ({"exit_record": "/nonexistent/x"}, ["exit_record", "/nonexistent/x"]),
 ])
 def test_bad_configuration(vmm, change, words):
