@@ -48,14 +48,15 @@ class Vmm:
         with socket.socket(socket.AF_UNIX) as sock:
             sock.connect(str(self.control))
             sock.sendall(json.dumps({"jsonrpc": "2.0", "id": 1, "method": method}).encode() + b"\n")
-            answer = json.loads(sock.makefile().readline())
+            # Notifications of what the call changed may come first.
+            answer = next(message for line in sock.makefile() if "id" in (message := json.loads(line)))
         assert "result" in answer, answer
         return answer["result"]
 
     def wait_for(self, pattern, seconds=90):
         """Wait until the console says `pattern`."""
         deadline = time.monotonic() + seconds
-        while not re.search(pattern, self.console()):
+        while not re.search(pattern, self.console(), re.M):
             assert self._process.poll() is None and time.monotonic() < deadline, \
                 f"no {pattern!r} on the console:\n{self.console()[-3000:]}"
             time.sleep(0.1)
@@ -109,6 +110,26 @@ def test_boot(start, vcpus, page_size):
     assert "run ended with status 1" in console  # grep found no complaint of the kernel
     record = json.loads((vmm.directory / "exit.json").read_text(encoding="ascii"))
     assert record["reason"] == "shutdown"
+
+
+def test_reset_and_pause(start, tmp_path):
+    """Four vCPUs, a NIC and a disk come through pauses, a reset by us and one by the guest."""
+    disk = tmp_path / "disk"
+    disk.write_bytes(b"")
+    os.truncate(disk, 16 * MIB)
+    vmm = start("cat /proc/cpuinfo | grep -c ^processor; head -c 1048576 /dev/vda | wc -c; sleep 2; reboot -f",
+                vcpus=4, disks=[{"id": "disk0", "mode": "virtio-blk", "file": str(disk)}],
+                nics=[{"id": "net0", "mode": "vhost-user", "socket": str(tmp_path / "nobody"),
+                       "mac": "02:00:00:00:00:01"}])
+    vmm.wait_for("guest: up")
+    for _ in range(5):
+        assert vmm.call("vm.pause")["state"] == "paused"
+        assert vmm.call("vm.resume")["state"] == "running"
+    assert vmm.call("vm.reset")["state"] == "running"
+    vmm.wait_for(r"(?s)(guest: up.*){3}^4$.*^1048576$", 240)
+    assert vmm.call("vm.counters")["devices"]["disk0"]["resets"] >= 2
+    vmm.call("vm.stop")
+    vmm.end()
 
 
 def test_large_mappings(start):
