@@ -34,7 +34,7 @@ class Appliance:
         self._image_dirs = [f"--image-dir={path}" for path in image_dirs]
         self._build = pathlib.Path(build).resolve()
         self._bin_dir = pathlib.Path(directory) / "bin"
-        self._run_dir = pathlib.Path(directory) / "run"
+        self._run_dir = pathlib.Path(directory).resolve() / "run"
         self._state_dir = pathlib.Path(directory) / "state"
         self._log = pathlib.Path(directory) / "vmm-mgmt.log"
         self._on_request = on_request
@@ -105,22 +105,29 @@ class Appliance:
 
     def abandon(self):
         """After a failure: leave nothing running, gently or not."""
-        pids = []
-        try:
-            pids = [vm["pid"] for vm in self.call("GET", "/v1/vms", quiet=True)["items"]]
-            pids.append(self.call("GET", "/v1/switch", quiet=True)["pid"])
-            self.call("POST", "/v1/host/stop-guests", {"grace_seconds": 0}, quiet=True)
-        except (subprocess.CalledProcessError, RestError):
-            pass
+        if self.daemon is None:
+            return
         try:
             self.stop(30)
         except subprocess.TimeoutExpired:
             self.kill()
-        for pid in filter(None, pids):
+        deadline = time.monotonic() + 30
+        while self._kill_leftovers() and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+    def _kill_leftovers(self):
+        """Kill what a dead daemon left running: guests and switch, known by the logs they write
+        in our directory. How many there were."""
+        found = 0
+        for entry in pathlib.Path("/proc").glob("[0-9]*"):
             try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+                with os.fdopen(os.pidfd_open(int(entry.name)), "rb") as pidfd:
+                    if os.readlink(entry / "fd/2").startswith(f"{self._run_dir}/"):
+                        found += 1
+                        signal.pidfd_send_signal(pidfd.fileno(), signal.SIGKILL)
+            except (FileNotFoundError, PermissionError, ProcessLookupError):
+                pass  # gone, or not one of ours
+        return found
 
     def call(self, method, path, body=None, quiet=False, seconds=120):
         """Issue one REST call by curl, as a person could; the decoded answer."""

@@ -10,7 +10,7 @@ import argparse
 import os
 import pathlib
 import re
-import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -20,6 +20,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
 import appliance
+import cache
 import guests
 
 GUESTS = (1, 2)
@@ -147,8 +148,8 @@ def run_here(build, frames):
         places = {appliance.debian_image_dir(), *map(os.path.dirname, map(os.path.realpath, disks))}
         host = appliance.Appliance(build, scratch, sorted(places), on_request=say)
         say("starting vmm-mgmt, which starts vmm-launch and vswitch")
-        host.start()
         try:
+            host.start()
             host.call("GET", "/v1/host")
             good = measure(host, boot_guests(host, disks), frames)
             good &= shut_down(host)
@@ -156,8 +157,7 @@ def run_here(build, frames):
             print(host.log(), file=sys.stderr)
             raise
         finally:
-            if host.daemon.poll() is None:
-                host.abandon()
+            host.abandon()
     say("demo: all went well" if good else "demo: NOT as it should be, see above")
     return 0 if good else 1
 
@@ -175,6 +175,8 @@ def main():
     parser.add_argument("--frames", type=int, default=100000, help="frames each way (%(default)s)")
     parser.add_argument("--lab", action="store_true", help="use the lab whatever the CPU has")
     args = parser.parse_args()
+    for number in (signal.SIGTERM, signal.SIGHUP):  # leave nothing behind then, either
+        signal.signal(number, lambda found, _frame: sys.exit(128 + found))
     if os.environ.get("LAB"):
         return run_here(args.build, args.frames)
     if args.lab or not has_virtualization():
@@ -185,7 +187,8 @@ def main():
                                f"--frames={args.frames}"], check=False).returncode
     say("running on this machine, its CPU has VT-x or AMD-V. It will use /dev/kvm, files in a")
     say("temporary directory (two copies of a 1 GiB image, removed afterwards) and user ids that")
-    say("belong to nobody; no network interface, no setting of this machine is changed.")
+    say("belong to nobody; no network interface, no setting of this machine is changed. What it")
+    say(f"needs to make the guests is kept in {cache.root()}.")
     debian = guests.debian()
     os.environ.update(LAB_DEBIAN_VMLINUZ=str(debian.vmlinuz), LAB_DEBIAN_INITRD=str(debian.initrd),
                       LAB_DEBIAN_IMAGE=str(debian.image))

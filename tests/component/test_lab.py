@@ -3,10 +3,16 @@
 import os
 import pathlib
 import signal
+import shutil
 import subprocess
+import sys
+import tempfile
 import time
 
-BOOT = pathlib.Path(__file__).resolve().parents[2] / "lab/boot.py"
+LAB = pathlib.Path(__file__).resolve().parents[2] / "lab"
+BOOT = LAB / "boot.py"
+sys.path.insert(0, str(LAB))
+import appliance  # noqa: E402
 
 
 def run_lab(*words):
@@ -61,3 +67,23 @@ def test_killed_lab_takes_its_machine_along(tmp_path):
             time.sleep(0.05)
         os.kill(qemu, signal.SIGKILL)
         raise AssertionError("QEMU outlived boot.py")
+
+
+def test_appliance_leaves_nothing_behind():
+    """Not even when its daemon was killed, and nobody can be asked any more."""
+    build = pathlib.Path(os.environ["BUILD_DIR"])
+    with tempfile.TemporaryDirectory(prefix="vmm-") as place:
+        os.chmod(place, 0o755)
+        shutil.copy(build / "tests/guest/tiny", place)
+        host = appliance.Appliance(build, place, [place])
+        try:
+            host.start()
+            host.call("POST", "/v1/vms", {
+                "id": "g1", "memory": {"size_mib": 64}, "restart": "always",
+                "boot": {"kernel": f"{place}/tiny", "cmdline": "quiet end=button"}})
+            pids = [host.call("POST", "/v1/vms/g1/start")["pid"], host.call("GET", "/v1/switch")["pid"]]
+            host.kill()
+            assert all(pathlib.Path(f"/proc/{pid}/exe").exists() for pid in pids)
+        finally:
+            host.abandon()
+        assert not any(pathlib.Path(f"/proc/{pid}/exe").exists() for pid in pids)  # or a zombie

@@ -43,8 +43,8 @@ def make_scratch_disk(place):
 def start_host(build, place, scratch_disk):
     """The appliance with both guests defined and started."""
     host = appliance.Appliance(build, place, [appliance.debian_image_dir(), "/dev", place])
-    host.start()
     try:
+        host.start()
         disks = [os.environ[f"LAB_DISK_guest{number}"] for number in (1, 2)]
         first = appliance.debian_spec(1, disks[0])
         first["disks"].append({"id": "scratch", "file": str(scratch_disk)})
