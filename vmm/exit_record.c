@@ -46,6 +46,21 @@ int exit_record_open(const struct config_file *file)
 	return fd;
 }
 
+/* A file's name may be in it, which need not be UTF-8, or was cut within a letter. */
+static json_t *message_json(const char *message)
+{
+	char text[sizeof(((struct exit_record *)NULL)->message)];
+	json_t *json = json_string(message);
+
+	if (json)
+		return json;
+	snprintf(text, sizeof(text), "%s", message);
+	for (char *c = text; *c; c++)
+		if (*c & 0x80)
+			*c = '?';
+	return json_string(text);
+}
+
 int exit_record_write(int fd, const char *id, const struct exit_record *record)
 {
 	time_t now = time(NULL);
@@ -58,9 +73,9 @@ int exit_record_write(int fd, const char *id, const struct exit_record *record)
 	if (fd < 0)
 		return 0;
 	strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
-	json = json_pack("{s:s, s:s, s:s, s:i, s:s, s:i}", "id", id, "reason",
-			 exit_reason_name(record->reason), "message", record->message, "status",
-			 record->status, "time", when, "pid", (int)getpid());
+	json = json_pack("{s:s, s:s, s:o, s:i, s:s, s:i}", "id", id, "reason",
+			 exit_reason_name(record->reason), "message",
+			 message_json(record->message), "status", record->status, "time", when, "pid", (int)getpid());
 	text = json ? json_dumps(json, JSON_COMPACT) : NULL;
 	json_decref(json);
 	if (!text)

@@ -221,12 +221,18 @@ static int parse_top(const struct config_why *why, const struct config_node *top
 	return config_bool(why, top, "debug_exit", &config->debug_exit);
 }
 
-/* A client's words may be in it: they must not become lines or control sequences of a log. */
+/*
+ * A client's words may be in it: they must not become lines or control sequences of a log. Nor may
+ * a letter that was cut in two make a string that JSON does not know.
+ */
 static void make_one_line(char *text)
 {
+	json_t *valid = json_string(text);
+
 	for (; *text; text++)
-		if ((unsigned char)*text < 0x20 || *text == 0x7f)
+		if ((unsigned char)*text < 0x20 || *text == 0x7f || (!valid && *text & 0x80))
 			*text = '?';
+	json_decref(valid);
 }
 
 int vm_config_parse(json_t *json, struct vm_config **out, char *why_text, size_t why_size)

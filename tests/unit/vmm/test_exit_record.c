@@ -10,7 +10,7 @@
 
 static void the_record_is_json(void **state)
 {
-	struct exit_record record = {EXIT_GUEST_FAULT, 3, "vCPU 0: \"odd\""};
+	struct exit_record record = {EXIT_GUEST_FAULT, 3, "vCPU 0: \"odd\", cut \xc3"};
 	char path[] = "/tmp/exit-record-XXXXXX";
 	int fd = mkstemp(path);
 	struct config_file file = {.path = path, .fd = -1};
@@ -30,7 +30,7 @@ static void the_record_is_json(void **state)
 	assert_string_equal(json_string_value(json_object_get(json, "id")), "g1");
 	assert_string_equal(json_string_value(json_object_get(json, "reason")), "guest-fault");
 	assert_string_equal(json_string_value(json_object_get(json, "message")),
-			    "vCPU 0: \"odd\"");
+			    "vCPU 0: \"odd\", cut ?");
 	assert_int_equal(json_integer_value(json_object_get(json, "status")), 3);
 	assert_int_equal(json_integer_value(json_object_get(json, "pid")), getpid());
 	assert_int_equal(strlen(json_string_value(json_object_get(json, "time"))), 20);

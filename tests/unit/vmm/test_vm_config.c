@@ -171,16 +171,29 @@ static void devices_are_counted_together(void **state)
 	bad(text, "disks", "", "at most 24");
 }
 
+#define LETTERS "\u00e4\u00f6\u00fc\u00e4\u00f6\u00fc\u00e4\u00f6\u00fc\u00e4\u00f6\u00fc"
+
 static void long_findings_are_cut(void **state)
 {
 	char text[4096], why[512];
 	struct vm_config *config;
+	json_t *json;
 
 	snprintf(text, sizeof(text), "{" BASE ",\"kvm\":[\"%01000d\"]}", 0);
 	assert_int_equal(vm_config_parse_text(text, strlen(text), &config, why, sizeof(why)),
 			 -EINVAL);
 	assert_true(strlen(why) < 200);
 	assert_non_null(strstr(why, "..."));
+	/* Within a letter, too, wherever the cut falls: what is said must be fit for JSON. */
+	for (int skip = 0; skip < 2; skip++) {
+		snprintf(text, sizeof(text), "{" BASE ",\"kvm\":[\"%s%s\"]}", skip ? "x" : "",
+			 LETTERS LETTERS LETTERS);
+		assert_int_equal(vm_config_parse_text(text, strlen(text), &config, why,
+						      sizeof(why)), -EINVAL);
+		json = json_string(why);
+		assert_non_null(json);
+		json_decref(json);
+	}
 }
 
 int main(void)
