@@ -135,7 +135,9 @@ static int ethdev_plug(const struct port_ethdev_config *config, uint16_t *dev, c
 	owner.id = ethdev_owner;
 	rc = rte_dev_probe(config->devargs);
 	if (rc < 0)
-		return ethdev_explain(rc, why, why_size, "device \"%s\" cannot be plugged in",
+		return ethdev_explain(rc, why, why_size,
+				      "device \"%s\" cannot be plugged in (the switch's log has "
+				      "DPDK's words)",
 				      config->devargs);
 	RTE_ETH_FOREACH_MATCHING_DEV(*dev, config->devargs, &it)
 	{
