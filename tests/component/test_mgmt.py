@@ -216,6 +216,25 @@ def test_switch_is_killed(host):
     assert host.vm("g1")["pid"] == vm["pid"] and host.vm("g1")["state"] == "running"
 
 
+def test_tap_comes_back_with_the_switch():
+    """An uplink that needs a capability, given by the operator; its device dies with the switch."""
+    host = Host(["--switch-caps", "net_admin"])
+    tap = f"t{os.getpid()}"
+    interface = pathlib.Path("/sys/class/net") / tap
+    try:
+        host.ok("POST", "/v1/ports", {"id": "up0", "type": "ethdev", "devargs": f"net_tap0,iface={tap}"})
+        first = (interface / "ifindex").read_text()
+        kill(host.ok("GET", "/v1/switch")["pid"])
+        wait_until(lambda: host.ok("GET", "/v1/switch")["restarts"] == 1, "the switch's end to be seen")
+        host.wait_switch()
+        wait_until(lambda: host.port("up0")["state"] == "up", "the uplink")
+        assert (interface / "ifindex").read_text() != first
+        assert host.call("DELETE", "/v1/ports/up0").status == 204
+        assert not interface.exists()
+    finally:
+        host.destroy()
+
+
 def test_switch_is_killed_while_the_daemon_is_down(host):
     host.started("g1", nics=[{"id": "net0"}])
     switch = host.ok("GET", "/v1/switch")["pid"]
