@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "core/log.h"
@@ -28,6 +29,22 @@ static void irq_gsi_set(void *sink, unsigned int input, bool level)
 void irq_line_init_gsi(struct irq_line *line, struct hypervisor *hv, uint32_t gsi)
 {
 	*line = (struct irq_line){ .set = irq_gsi_set, .sink = hv, .input = gsi };
+}
+
+void irq_eventfd_signal(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLOUT };
+
+	if (fd >= 0 && poll(&p, 1, 0) == 1 && (p.revents & POLLOUT))
+		eventfd_write(fd, 1);
+}
+
+bool irq_eventfd_take(int fd)
+{
+	uint64_t count;
+	struct iovec iov = { &count, sizeof(count) };
+
+	return fd >= 0 && preadv2(fd, &iov, 1, -1, RWF_NOWAIT) == sizeof(count);
 }
 
 int msi_route_init(struct msi_route *route, struct hypervisor *hv, uint16_t requester)
@@ -93,18 +110,10 @@ bool msi_route_pending(const struct msi_route *route)
 
 void msi_route_clear(struct msi_route *route)
 {
-	uint64_t count;
-
-	/* EAGAIN: nothing was pending. */
-	if (route->fd >= 0 && read(route->fd, &count, sizeof(count)) < 0)
-		return;
+	(void)irq_eventfd_take(route->fd);
 }
 
 void msi_route_notify(struct msi_route *route)
 {
-	uint64_t one = 1;
-
-	/* EAGAIN: the counter is full, so the interrupt is pending anyway. */
-	if (route->fd >= 0 && write(route->fd, &one, sizeof(one)) < 0)
-		return;
+	irq_eventfd_signal(route->fd);
 }

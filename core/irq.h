@@ -22,6 +22,14 @@ void irq_line_set(struct irq_line *line, bool level);
 void irq_line_init_gsi(struct irq_line *line, struct hypervisor *hv, uint32_t gsi);
 
 /*
+ * Signals an eventfd that a peer holds too. Its flags are the peer's as well as ours: it may have
+ * been made blocking, and full. It is signalled already then. fd -1: nothing. Any thread.
+ */
+void irq_eventfd_signal(int fd);
+/* Takes what such an eventfd holds. False: nothing, or fd is -1. Any thread. */
+bool irq_eventfd_take(int fd);
+
+/*
  * A message-signalled interrupt with its own eventfd: whoever signals the eventfd (a vhost-user
  * back end, VFIO, or msi_route_notify) raises the message. While masked, signals stay pending in
  * the eventfd and are delivered at unmask.

@@ -1,13 +1,12 @@
 #include <errno.h>
-#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "core/irq.h"
 #include "core/log.h"
 #include "vhost-user/vhost_frontend_impl.h"
 
@@ -143,21 +142,12 @@ static bool say(struct vhost_frontend *fe, const struct vhost_msg *msg)
 	return flush(fe);
 }
 
-/* The peer may have made the eventfd blocking and full: then it is signalled already. */
-static void signal_eventfd(int fd)
-{
-	struct pollfd pfd = {.fd = fd, .events = POLLOUT};
-
-	if (fd >= 0 && poll(&pfd, 1, 0) == 1)
-		eventfd_write(fd, 1);
-}
-
 /* A notification either side gave while nobody served the rings may be lost: give it again. */
 static void notify_both(struct vhost_frontend *fe)
 {
 	for (unsigned int i = 0; i < fe->ring_count; i++) {
-		signal_eventfd(fe->rings[i].is.kick_fd);
-		signal_eventfd(fe->rings[i].is.call_fd);
+		irq_eventfd_signal(fe->rings[i].is.kick_fd);
+		irq_eventfd_signal(fe->rings[i].is.call_fd);
 	}
 }
 

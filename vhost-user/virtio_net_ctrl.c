@@ -4,8 +4,8 @@
  */
 #include <errno.h>
 #include <net/ethernet.h>
-#include <sys/eventfd.h>
 
+#include "core/irq.h"
 #include "core/log.h"
 #include "vhost-user/virtio_net_impl.h"
 
@@ -145,7 +145,7 @@ static bool serve_some(struct virtio_net *net)
 static void process(struct virtio_net *net)
 {
 	if (serve_some(net))
-		eventfd_write(virtio_net_ctrl_queue(net)->kick_fd, 1);
+		irq_eventfd_signal(virtio_net_ctrl_queue(net)->kick_fd);
 	if (net->ctrl.published != net->ctrl.next_used) {
 		vring_device_publish(&net->ctrl);
 		if (vring_device_should_notify(&net->ctrl))
@@ -162,9 +162,9 @@ static void process(struct virtio_net *net)
 static void kick_ready(void *opaque, int fd, unsigned int events)
 {
 	struct virtio_net *net = opaque;
-	eventfd_t n;
 
-	if (eventfd_read(fd, &n) < 0)
+	/* With fewer queues this doorbell was a data queue's, and a peer may hold it still. */
+	if (!irq_eventfd_take(fd))
 		return;
 	device_enter(&net->vp.pci.dev);
 	process(net);
@@ -195,7 +195,7 @@ int virtio_net_ctrl_start(struct virtio_net *net)
 	net->ctrl_io = loop_io_add(net->vp.loop, queue->kick_fd, LOOP_READ, kick_ready, net);
 	if (!net->ctrl_io)
 		return -ENOMEM;
-	eventfd_write(queue->kick_fd, 1); /* there may be commands already */
+	irq_eventfd_signal(queue->kick_fd); /* there may be commands already */
 	return 0;
 }
 

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include "core/log.h"
@@ -91,11 +90,8 @@ static void raise_intx(struct virtio_pci *vp, uint8_t cause)
 static void call_ready(void *opaque, int fd, unsigned int events)
 {
 	struct virtio_pci *vp = opaque;
-	eventfd_t count;
-	struct iovec iov = {&count, sizeof(count)};
 
-	/* A peer holds this eventfd too: it may have made it blocking, and read it meanwhile. */
-	if (preadv2(fd, &iov, 1, -1, RWF_NOWAIT) < 0)
+	if (!irq_eventfd_take(fd))
 		return;
 	device_enter(&vp->pci.dev);
 	if (!pci_msix_enabled(vp->msix) && vp->status & VIRTIO_CONFIG_S_DRIVER_OK)
@@ -115,7 +111,7 @@ void virtio_pci_notify_queue(struct virtio_pci *vp, const struct virtio_queue *q
 	if (pci_msix_enabled(vp->msix))
 		pci_msix_notify(vp->msix, queue->vector);
 	else
-		eventfd_write(vp->call_fd, 1);
+		irq_eventfd_signal(vp->call_fd);
 }
 
 void virtio_pci_notify_config(struct virtio_pci *vp)

@@ -1,7 +1,6 @@
 #include "vhost-user/virtio_pci_regs.h"
 
-#include <sys/eventfd.h>
-
+#include "core/irq.h"
 #include "core/log.h"
 
 static struct virtio_queue *selected_queue(struct virtio_pci *vp)
@@ -268,7 +267,9 @@ static void notify_write(struct virtio_pci *vp, uint64_t offset)
 {
 	uint64_t index = offset / VIRTIO_PCI_NOTIFY_MULTIPLIER;
 
-	if (index >= vp->queue_count || eventfd_write(vp->queues[index].kick_fd, 1) < 0)
+	if (index < vp->queue_count)
+		irq_eventfd_signal(vp->queues[index].kick_fd);
+	else
 		virtio_pci_guest_fault(vp);
 }
 

@@ -1,9 +1,12 @@
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #include "core/irq.h"
@@ -94,6 +97,27 @@ static void test_a_host_failure_comes_up_and_leaves_it_masked(void **state)
 	msi_route_fini(&route);
 }
 
+/* The other holder of the eventfd made it blocking: neither filled nor empty may it hold us up. */
+static void test_a_blocking_eventfd_blocks_nobody(void **state)
+{
+	static struct fake_hypervisor fake;
+	struct msi_route route;
+
+	fake_hypervisor_init(&fake);
+	assert_int_equal(msi_route_init(&route, &fake.hv, 0), 0);
+	assert_int_equal(fcntl(route.fd, F_SETFL, 0), 0);
+	assert_int_equal(eventfd_write(route.fd, UINT64_MAX - 1), 0);
+	alarm(20); /* ends a test that waits for ever */
+	msi_route_notify(&route);
+	assert_true(msi_route_pending(&route));
+	msi_route_clear(&route);
+	assert_false(msi_route_pending(&route));
+	msi_route_clear(&route);
+	alarm(0);
+	irq_eventfd_signal(-1);
+	msi_route_fini(&route);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -101,6 +125,7 @@ int main(void)
 		cmocka_unit_test(test_a_message_is_raised_by_its_eventfd),
 		cmocka_unit_test(test_what_comes_while_masked_is_pending),
 		cmocka_unit_test(test_a_host_failure_comes_up_and_leaves_it_masked),
+		cmocka_unit_test(test_a_blocking_eventfd_blocks_nobody),
 	};
 
 	return cmocka_run_group_tests_name("irq", tests, NULL, NULL);
