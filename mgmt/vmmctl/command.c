@@ -71,6 +71,19 @@ int parse_number(const char *what, const char *text, json_int_t *number)
 	return 0;
 }
 
+json_t *parse_value(const char *key, const char *text)
+{
+	bool digits = text[0] && strspn(text, "0123456789") == strlen(text);
+
+	if (!strcmp(key, "serial"))
+		return json_string(text);
+	if (digits && strlen(text) < 19)
+		return json_integer(atoll(text));
+	if (!strcmp(text, "yes") || !strcmp(text, "no"))
+		return json_boolean(text[0] == 'y');
+	return json_string(text);
+}
+
 int check_id(const char *text)
 {
 	size_t len = strlen(text);

@@ -32,6 +32,8 @@ __attribute__((format(printf, 1, 2))) int usage_error(const char *fmt, ...);
 
 /* Decimal, not negative. 0 or STATUS_USAGE after a line was printed. */
 must_check int parse_number(const char *what, const char *text, json_int_t *number);
+/* Numbers, yes and no by their looks, else text; a serial number is text. NULL: no UTF-8. */
+json_t *parse_value(const char *key, const char *text);
 /* Ids become parts of paths. 0 or STATUS_USAGE after a line was printed. */
 must_check int check_id(const char *text);
 /* FILE or -; NULL after a line was printed. */

@@ -50,12 +50,10 @@ static int device_add(const struct context *context, const char *vm, const char 
 			return usage_error("found \"%s\"; allowed: KEY=VALUE", args[i]);
 		}
 		*value++ = '\0';
-		if (value[0] && strspn(value, "0123456789") == strlen(value))
-			json_object_set_new(body, args[i], json_integer(atoll(value)));
-		else if (!strcmp(value, "yes") || !strcmp(value, "no"))
-			json_object_set_new(body, args[i], json_boolean(value[0] == 'y'));
-		else
-			json_object_set_new(body, args[i], json_string(value));
+		if (json_object_set_new(body, args[i], parse_value(args[i], value)) < 0) {
+			json_decref(body);
+			return usage_error("\"%s\" is no UTF-8 text", value);
+		}
 	}
 	snprintf(path, sizeof(path), "/v1/vms/%s/%s", vm, kind);
 	return do_call(context, "POST", path, body);

@@ -126,28 +126,29 @@ static int vm_console(const struct context *context, char **args, int n_args)
 	return status;
 }
 
-/* "ID" or "ID,key=value,...": an object with "id"; numbers become numbers. */
-static json_t *parse_device(char *text, const char *first_key)
+/* "ID", "ID,FILE" for a disk, and any number of ",key=value" behind it. */
+static int add_device(json_t *spec, const char *kind, char *text)
 {
+	bool wants_file = !strcmp(kind, "disks");
 	json_t *device = json_object();
 	char *rest, *word = strtok_r(text, ",", &rest), *value;
 
+	json_array_append_new(json_object_get(spec, kind), device);
 	if (word)
 		json_object_set_new(device, "id", json_string(word));
 	while ((word = strtok_r(NULL, ",", &rest))) {
 		value = strchr(word, '=');
+		if (!value && !wants_file)
+			return usage_error("vm create: found \"%s\"; allowed: KEY=VALUE", word);
 		if (value)
 			*value++ = '\0';
-		if (value && !strcmp(word, "read_only"))
-			json_object_set_new(device, word, json_boolean(!strcmp(value, "yes")));
-		else if (value && value[0] && strspn(value, "0123456789") == strlen(value))
-			json_object_set_new(device, word, json_integer(atoll(value)));
-		else if (value)
-			json_object_set_new(device, word, json_string(value));
-		else if (first_key) /* a bare word: the file */
-			json_object_set_new(device, first_key, json_string(word));
+		else
+			wants_file = false;
+		if (json_object_set_new(device, value ? word : "file",
+					value ? parse_value(word, value) : json_string(word)) < 0)
+			return -1;
 	}
-	return device;
+	return 0;
 }
 
 enum {
@@ -206,17 +207,15 @@ static int create_take(json_t *spec, int opt, char *arg)
 	case OPT_CMDLINE:
 		return json_object_set_new(boot, "cmdline", json_string(arg));
 	case OPT_NIC:
-		return json_array_append_new(json_object_get(spec, "nics"),
-					     parse_device(arg, NULL));
+		return add_device(spec, "nics", arg);
 	case OPT_DISK:
-		return json_array_append_new(json_object_get(spec, "disks"),
-					     parse_device(arg, "file"));
+		return add_device(spec, "disks", arg);
 	case OPT_RESTART:
 		return json_object_set_new(spec, "restart", json_string(arg));
 	case OPT_AUTOSTART:
 		return json_object_set_new(spec, "autostart", json_true());
 	default:
-		return usage_error("vm create: an option is wrong");
+		return 0;
 	}
 }
 
@@ -224,19 +223,27 @@ static int vm_create(const struct context *context, char **args, int n_args)
 {
 	json_t *spec = json_pack("{s:{}, s:{}, s:[], s:[]}", "memory", "boot", "nics", "disks");
 	const char *file = NULL;
+	bool options = false;
 	int opt, err = 0;
 
 	/* getopt looks at argv from 1 on: the word before the arguments stands for argv[0]. */
 	optind = 1;
+	opterr = 0;
 	while (!err && (opt = getopt_long(n_args + 1, args - 1, "", create_options, NULL)) != -1) {
-		if (opt == OPT_FILE)
+		options |= opt != OPT_FILE;
+		if (opt == '?')
+			err = usage_error("vm create: \"%s\": unknown option or missing value",
+					  args[optind - 2]);
+		else if (opt == OPT_FILE)
 			file = optarg;
 		else
 			err = create_take(spec, opt, optarg);
+		if (err < 0)
+			usage_error("vm create: \"%s\" is no UTF-8 text", optarg);
 	}
 	args += optind - 1;
 	n_args -= optind - 1;
-	if (!err && n_args != (file ? 0 : 1))
+	if (!err && (n_args != (file ? 0 : 1) || (file && options)))
 		err = usage_error("vm create: give an id, or --file FILE alone");
 	if (!err && file) {
 		json_decref(spec);

@@ -83,5 +83,8 @@ int main(int argc, char **argv)
 	curl_global_init(CURL_GLOBAL_DEFAULT);
 	status = run_command(&context, argv + i, argc - i);
 	curl_global_cleanup();
-	return fflush(stdout) == 0 ? status : STATUS_REFUSED;
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return status;
+	perror("vmmctl: standard output");
+	return STATUS_REFUSED;
 }

@@ -27,7 +27,8 @@ def host():
 def ctl(host, *arguments, status=0, stdin=""):
     """Run it; what it printed. With another status: what it complained of, on one line."""
     done = subprocess.run([VMMCTL, "--socket", host.run / "api.sock", *arguments], check=False,
-                          capture_output=True, text=True, timeout=DEADLINE, input=stdin)
+                          capture_output=True, text=True, timeout=DEADLINE, input=stdin,
+                          errors="replace")
     assert done.returncode == status, done.stderr
     if status:
         assert done.stderr.startswith("vmmctl: ") and done.stderr.count("\n") == 1, done.stderr
@@ -104,9 +105,9 @@ def test_several_at_once(host):
 def test_devices(host):
     host.ok("POST", "/v1/vms", host.spec("dev"))
     ctl(host, "nic", "add", "dev", "net0", "mac=52:54:00:00:00:0a", "mtu=2000")
-    ctl(host, "disk", "add", "dev", "d0", "/nowhere", "read_only=yes", "serial=abc")
+    ctl(host, "disk", "add", "dev", "d0", "/nowhere", "read_only=yes", "serial=0123")
     assert row(ctl(host, "nic", "list", "dev"), "net0")["MTU"] == "2000"
-    assert host.vm("dev")["disks"][0]["serial"] == "abc"
+    assert host.vm("dev")["disks"][0]["serial"] == "0123"
     assert "/nowhere" in ctl(host, "disk", "list", "dev")
     ctl(host, "nic", "remove", "dev", "net0")
     ctl(host, "disk", "remove", "dev", "d0")
@@ -162,7 +163,10 @@ def test_console(host):
 @pytest.mark.parametrize("arguments", [
     [], ["vm"], ["vm", "fly"], ["vm", "start"], ["vm", "show", "a/../b"], ["--loud", "vm", "list"],
     ["vm", "set", "x", "colour=red"], ["vm", "create", "x", "--memory", "much"],
-    ["vm", "create", "a", "b"], ["host", "stop-guests", "soon"], ["nic", "add", "x", "y", "z"]])
+    ["vm", "create", "a", "b"], ["vm", "create", "--colour", "x"], ["vm", "create", "x", "--memory"],
+    ["vm", "create", "--file", "/dev/null", "--memory", "64"], ["vm", "create", "x", "--nic", "n,mac"],
+    ["vm", "create", "x", "--disk", "d,/f,read_only"], ["vm", "create", "x", "--cmdline", b"\xff"],
+    ["disk", "add", "x", "d", "/f", b"serial=\xff"], ["host", "stop-guests", "soon"], ["nic", "add", "x", "y", "z"]])
 def test_wrong_usage(host, arguments):
     ctl(host, *arguments, status=2)
 
@@ -171,6 +175,17 @@ def test_refusals(host):
     assert "no VM \"nobody\"" in ctl(host, "vm", "show", "nobody", status=1)
     assert "boot.kernel" in ctl(host, "vm", "create", "x", "--memory", "64", status=1)
     assert "memory.size_mib" in ctl(host, "vm", "create", "x", "--kernel", "/k", status=1)
+    # A word that is nearly right must not make a disk writable.
+    small = ("--memory", "64", "--kernel", "/k")
+    assert "disks[0].read_only" in ctl(host, "vm", "create", "x", *small, "--disk",
+                                       "d,/f,read_only=true", status=1)
+
+
+def test_output_that_goes_nowhere(host):
+    with open("/dev/full", "w", encoding="ascii") as full:
+        done = subprocess.run([VMMCTL, "--socket", host.run / "api.sock", "vm", "list"], check=False,
+                              stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1 and "No space left" in done.stderr
 
 
 def test_no_daemon(tmp_path):
