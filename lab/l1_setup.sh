@@ -36,6 +36,7 @@ done
 # A core file would land in the overlay, that is in memory, for nobody.
 ulimit -c 0
 
+touch $share/booted
 if [[ -n $LAB_INTERACTIVE ]]; then
     export PS1='lab:\w\$ '
     setsid -c bash $share/job.sh </dev/hvc0

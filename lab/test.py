@@ -20,7 +20,7 @@ REPO = pathlib.Path(__file__).resolve().parents[1]
 MESON_SUITES = ("unit", "component", "lint", "fuzz")
 SUITES = (*MESON_SUITES, "lab")
 SANITIZED = ("unit", "component", "fuzz")
-LAB_TIMEOUT = 1500
+LAB_TIMEOUT = 2400
 PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
 
 
