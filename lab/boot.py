@@ -183,7 +183,8 @@ def result(share, ended, timeout):
     status = share / "status"
     if status.exists():
         return int(status.read_text(encoding="ascii"))
-    why = "died before the job ended" if ended else f"ended by force, its time was up ({timeout} s; {BOOT_SECONDS} s to boot)"
+    why = "died before the job ended" if ended else \
+        f"ended by force, its time was up ({timeout} s; {BOOT_SECONDS} s to boot)"
     print(f"lab: {why}; end of its kernel's console:", kernel_words(share, 25), sep="\n  ",
           file=sys.stderr)
     return DIED if ended else TIMED_OUT
