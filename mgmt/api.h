@@ -2,7 +2,8 @@
 #ifndef MGMT_API_H
 #define MGMT_API_H
 
-#include "mgmt/http.h"
+#include "mgmt/http_request.h"
+#include "mgmt/router.h"
 
 extern const struct route api_routes[]; /* ends with method == NULL */
 

@@ -2,6 +2,7 @@
 
 #include "mgmt/api.h"
 #include "mgmt/events.h"
+#include "mgmt/http_events.h"
 
 void api_events_stream(struct http_request *request)
 {

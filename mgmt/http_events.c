@@ -1,9 +1,11 @@
+#include "mgmt/http_events.h"
+
 #include <errno.h>
 #include <stdlib.h>
 
 #include "core/log.h"
 #include "mgmt/events.h"
-#include "mgmt/http_private.h"
+#include "mgmt/http_request_private.h"
 
 #define BLOCK_SIZE 4096u
 /* Now and then a comment: it is how we notice that a reader has gone. */

@@ -18,6 +18,7 @@
 #include "core/log.h"
 #include "mgmt/api.h"
 #include "mgmt/events.h"
+#include "mgmt/http.h"
 #include "mgmt/port.h"
 #include "mgmt/store.h"
 #include "mgmt/supervisor.h"

@@ -1,10 +1,14 @@
-/* Shared by http.c (requests) and http_events.c (streams). */
-#ifndef MGMT_HTTP_PRIVATE_H
-#define MGMT_HTTP_PRIVATE_H
+/*
+ * The server's and a request's state, and how an answer is set down: for http.c, which collects and
+ * sends, and http_events.c, whose answers are streams.
+ */
+#ifndef MGMT_HTTP_REQUEST_PRIVATE_H
+#define MGMT_HTTP_REQUEST_PRIVATE_H
 
 #include <microhttpd.h>
 
-#include "mgmt/http.h"
+#include "mgmt/http_request.h"
+#include "mgmt/router.h"
 
 struct http_stream;
 
@@ -39,9 +43,5 @@ struct http_request {
 void http_kick(struct http *http);
 void request_answer(struct http_request *request, unsigned int status,
 		    struct MHD_Response *response);
-
-int http_events_init(struct http *http);
-/* Ends all streams. */
-void http_events_fini(struct http *http);
 
 #endif
