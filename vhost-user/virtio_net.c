@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #include "core/log.h"
-#include "vhost-user/virtio_net_impl.h"
+#include "vhost-user/virtio_net_ctrl.h"
 
 #define PCI_CLASS_ETHERNET 0x020000u
 #define NET_STATE_VERSION 1u
@@ -241,13 +241,6 @@ static const struct virtio_ops net_virtio_ops = {
 	.features_ok = net_features_ok,
 	.was_reset = net_was_reset,
 };
-
-void virtio_net_set_pairs(struct virtio_net *net, unsigned int pairs)
-{
-	net->pairs = pairs;
-	for (unsigned int i = 0; i < 2 * net->max_pairs; i++)
-		vhost_frontend_set_enabled(net->fe, i, i < 2 * pairs);
-}
 
 /* The device model's side */
 

@@ -2,12 +2,13 @@
  * The control queue (virtio 1.2 §5.1.6.5). Receive filters are accepted and not applied: filtering
  * is best effort by the specification, and the switch sends a port what it would flood anyway.
  */
+#include "vhost-user/virtio_net_ctrl.h"
+
 #include <errno.h>
 #include <net/ethernet.h>
 
 #include "core/irq.h"
 #include "core/log.h"
-#include "vhost-user/virtio_net_impl.h"
 
 #define CTRL_COMMAND_MAX 4096u /* bytes: a table of some 600 addresses */
 #define CTRL_PIECES 64u
@@ -61,6 +62,14 @@ static bool vlan_command(struct virtio_net *net, uint8_t cmd, const uint8_t *dat
 	       get_le16(data) < CTRL_VLANS;
 }
 
+/* The driver's choice, 1..max_pairs: rings are enabled accordingly. */
+static void set_pairs(struct virtio_net *net, unsigned int pairs)
+{
+	net->pairs = pairs;
+	for (unsigned int i = 0; i < 2 * net->max_pairs; i++)
+		vhost_frontend_set_enabled(net->fe, i, i < 2 * pairs);
+}
+
 static bool mq_command(struct virtio_net *net, uint8_t cmd, const uint8_t *data, size_t len)
 {
 	unsigned int pairs;
@@ -71,7 +80,7 @@ static bool mq_command(struct virtio_net *net, uint8_t cmd, const uint8_t *data,
 	pairs = get_le16(data);
 	if (pairs < VIRTIO_NET_CTRL_MQ_VQ_PAIRS_MIN || pairs > net->max_pairs)
 		return false;
-	virtio_net_set_pairs(net, pairs);
+	set_pairs(net, pairs);
 	return true;
 }
 

@@ -1,14 +1,14 @@
 /*
- * virtio-net inside: virtio_net.c is the function and its link, virtio_net_ctrl.c the control
- * queue. Between these two files only. io thread.
+ * The control queue of virtio-net, and the device that it controls: virtio_net.c, the function and
+ * its link, stands on it. Between virtio_net.c and virtio_net_ctrl.c only. io thread.
  */
-#ifndef VHOST_USER_VIRTIO_NET_IMPL_H
-#define VHOST_USER_VIRTIO_NET_IMPL_H
+#ifndef VHOST_USER_VIRTIO_NET_CTRL_H
+#define VHOST_USER_VIRTIO_NET_CTRL_H
 
 #include <linux/virtio_net.h>
 
+#include "core/dma.h"
 #include "vhost-user/vhost_frontend.h"
-#include "vhost-user/virtio_net.h"
 #include "vhost-user/virtio_pci.h"
 #include "vhost-user/vring_device.h"
 
@@ -52,8 +52,5 @@ static inline struct virtio_queue *virtio_net_ctrl_queue(struct virtio_net *net)
 /* Lock held. Starting without a control queue is no error. */
 must_check int virtio_net_ctrl_start(struct virtio_net *net);
 void virtio_net_ctrl_stop(struct virtio_net *net);
-
-/* The driver's choice, 1..max_pairs: rings are enabled accordingly. */
-void virtio_net_set_pairs(struct virtio_net *net, unsigned int pairs);
 
 #endif
