@@ -4,7 +4,7 @@
 #include <stdatomic.h>
 
 #include "core/log.h"
-#include "core/pci_internal.h"
+#include "core/pci_tree.h"
 
 /* Bits of the status register that are cleared by writing 1 (PCI 3.0 §6.2.3). */
 #define STATUS_W1C                                                                        \
@@ -155,7 +155,7 @@ static uint64_t bar_target(const struct pci_device *pci, unsigned int i)
 
 static struct io_bus *bar_space(const struct pci_device *pci, const struct pci_bar *bar)
 {
-	return bar->io ? pci->bus->root->host.pio : pci->bus->root->host.mmio;
+	return bar->io ? pci->bus->root->pio : pci->bus->root->mmio;
 }
 
 static void bar_unmap(struct pci_device *pci, unsigned int i)

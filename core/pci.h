@@ -73,6 +73,9 @@ uint32_t pci_device_config_read(struct pci_device *pci, uint16_t offset, unsigne
 void pci_device_config_write(struct pci_device *pci, uint16_t offset, unsigned int len,
 			     uint32_t value);
 
+/* Makes the mapped BARs agree with command register, BARs and bridge. Lock held. */
+void pci_device_decode(struct pci_device *pci);
+
 /* Power-on: INTx low and every bit the guest may write 0, in capabilities too; a device whose
  * registers start otherwise sets them afterwards. Declarations stay. */
 void pci_device_reset(struct pci_device *pci);

@@ -1,7 +1,8 @@
 /* Resource assignment where no firmware does it: what a guest finds when it starts. */
 #include <errno.h>
 
-#include "core/pci_internal.h"
+#include "core/pci_bus.h"
+#include "core/pci_tree.h"
 
 enum space { SPACE_IO, SPACE_MEM32, SPACE_MEM64, SPACES };
 

@@ -1,25 +1,11 @@
 #include "core/pci_bus.h"
 
 #include <errno.h>
+#include <linux/pci.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#include "core/pci_internal.h"
-
-void pci_bus_setup(struct pci_bus *bus, struct pci_root *root, struct pci_device *bridge)
-{
-	static const struct pci_span closed = { .base = 1, .limit = 0 };
-
-	bus->root = root;
-	bus->bridge = bridge;
-	bus->io = bus->mem = bus->pref = closed;
-	pthread_mutex_init(&bus->window_lock, NULL);
-}
-
-void pci_bus_teardown(struct pci_bus *bus)
-{
-	pthread_mutex_destroy(&bus->window_lock);
-}
+#include "core/pci_tree.h"
 
 struct pci_bus *pci_bus_create(const struct pci_host *host)
 {
@@ -27,7 +13,10 @@ struct pci_bus *pci_bus_create(const struct pci_host *host)
 
 	if (!root)
 		return NULL;
-	root->host = *host;
+	root->pio = host->pio;
+	root->mmio = host->mmio;
+	root->intx_set = host->intx_set;
+	root->intx_sink = host->intx_sink;
 	TAILQ_INIT(&root->buses);
 	pthread_mutex_init(&root->intx_lock, NULL);
 	pci_bus_setup(&root->bus0, root, NULL);
@@ -41,32 +30,11 @@ void pci_bus_destroy(struct pci_bus *bus)
 	if (!bus)
 		return;
 	root = bus->root;
-	io_bus_remove(root->host.pio, &root->cf8_range);
-	io_bus_remove(root->host.mmio, &root->ecam_range);
+	io_bus_remove(root->pio, &root->cf8_range);
+	io_bus_remove(root->mmio, &root->ecam_range);
 	pthread_mutex_destroy(&root->intx_lock);
 	pci_bus_teardown(bus);
 	free(root);
-}
-
-static bool span_holds(const struct pci_span *span, uint64_t addr, uint64_t size)
-{
-	return span->base <= span->limit && addr >= span->base &&
-	       range_within(addr - span->base, size - 1, span->limit - span->base);
-}
-
-bool pci_bus_forwards(struct pci_bus *bus, bool io, uint64_t addr, uint64_t size)
-{
-	bool holds;
-
-	if (!bus->bridge)
-		return true;
-	pthread_mutex_lock(&bus->window_lock);
-	if (io)
-		holds = span_holds(&bus->io, addr, size);
-	else
-		holds = span_holds(&bus->mem, addr, size) || span_holds(&bus->pref, addr, size);
-	pthread_mutex_unlock(&bus->window_lock);
-	return holds;
 }
 
 void pci_intx_swizzle(const struct pci_device *pci, unsigned int *slot, unsigned int *pin)
@@ -87,8 +55,8 @@ static void bus_intx_set(void *sink, unsigned int input, bool level)
 
 	pthread_mutex_lock(&root->intx_lock);
 	if (level ? (*asserted)++ == 0 : --(*asserted) == 0)
-		if (root->host.intx_set)
-			root->host.intx_set(root->host.intx_sink, input, level);
+		if (root->intx_set)
+			root->intx_set(root->intx_sink, input, level);
 	pthread_mutex_unlock(&root->intx_lock);
 }
 

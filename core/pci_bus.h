@@ -24,6 +24,9 @@ void pci_bus_destroy(struct pci_bus *bus); /* its devices must have left */
 must_check int pci_bus_add(struct pci_bus *bus, struct pci_device *pci, uint8_t devfn);
 void pci_bus_remove(struct pci_device *pci);
 
+/* The wire at bus 0 that `pin` (0 = INTA) of the function ends on (PCI-to-PCI Bridge 1.2 §9.1). */
+void pci_intx_swizzle(const struct pci_device *pci, unsigned int *slot, unsigned int *pin);
+
 /* The function a configuration access reaches, by bus number as the guest set it, or NULL. */
 struct pci_device *pci_bus_find(struct pci_bus *root, uint8_t bus, uint8_t devfn);
 

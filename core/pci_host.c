@@ -2,7 +2,8 @@
 #include <errno.h>
 #include <stdatomic.h>
 
-#include "core/pci_internal.h"
+#include "core/pci_bus.h"
+#include "core/pci_tree.h"
 
 #define CF8_ENABLE 0x80000000u
 #define CF8_SIZE 4u /* bytes of the address register; the data register follows */
@@ -90,7 +91,7 @@ int pci_bus_attach_cf8(struct pci_bus *bus0)
 	root->cf8_range = (struct io_range){
 		.name = "pci-config", .base = 0xcf8, .size = 8, .ops = &cf8_ops, .opaque = root,
 	};
-	return io_bus_add(root->host.pio, &root->cf8_range);
+	return io_bus_add(root->pio, &root->cf8_range);
 }
 
 uint32_t pci_bus_cf8(struct pci_bus *bus0)
@@ -141,7 +142,7 @@ int pci_bus_set_ecam(struct pci_bus *bus0, gpa_t base, unsigned int buses)
 	struct pci_root *root = bus0->root;
 	struct io_range *range = &root->ecam_range;
 
-	io_bus_remove(root->host.mmio, range);
+	io_bus_remove(root->mmio, range);
 	if (!base)
 		return 0;
 	/* Another vCPU may have found the range before it was removed and be about to call it:
@@ -151,5 +152,5 @@ int pci_bus_set_ecam(struct pci_bus *bus0, gpa_t base, unsigned int buses)
 	range->opaque = root;
 	range->base = base;
 	range->size = (uint64_t)buses << 20;
-	return io_bus_add(root->host.mmio, range);
+	return io_bus_add(root->mmio, range);
 }

@@ -2,7 +2,8 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#include "core/pci_internal.h"
+#include "core/pci_bus.h"
+#include "core/pci_tree.h"
 
 #define ROOT_PORT_VENDOR 0x8086u
 #define ROOT_PORT_DEVICE 0x2940u /* ICH9 PCI Express port: what a Q35 board has */
