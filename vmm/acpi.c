@@ -1,10 +1,10 @@
 /*
- * The container: root pointers, headers, checksums. The content of each table is in acpi_tables.c.
+ * The whole: which tables there are and the pointers to them. The content of each is in
+ * acpi_tables.c.
  */
 #include "vmm/acpi.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 
 #include "vmm/acpi_tables.h"
@@ -29,70 +29,6 @@ struct rsdp {
 
 _Static_assert(sizeof(struct rsdp) == 36, "RSDP");
 
-static uint8_t checksum(const uint8_t *p, size_t len)
-{
-	uint8_t sum = 0;
-
-	while (len--)
-		sum = (uint8_t)(sum + *p++);
-	return (uint8_t)-sum;
-}
-
-void *acpi_reserve(struct acpi_writer *w, size_t len, size_t align)
-{
-	size_t at = ALIGN_UP(w->used, align);
-	void *p = w->buf + at;
-
-	if (!range_within(at, len, w->size)) {
-		w->full = true;
-		return NULL;
-	}
-	w->used = at + len;
-	memset(p, 0, len);
-	return p;
-}
-
-void acpi_put(struct acpi_writer *w, const void *data, size_t len)
-{
-	void *p = acpi_reserve(w, len, 1);
-
-	if (p)
-		memcpy(p, data, len);
-}
-
-gpa_t acpi_address(const struct acpi_writer *w, const void *p)
-{
-	return ACPI_AREA_BASE + (gpa_t)((const uint8_t *)p - w->buf);
-}
-
-void acpi_begin(struct acpi_writer *w, const char *signature, uint8_t revision)
-{
-	struct acpi_header *h = acpi_reserve(w, sizeof(*h), 8);
-
-	w->table = h;
-	if (!h)
-		return;
-	memcpy(h->signature, signature, sizeof(h->signature));
-	h->revision = revision;
-	memcpy(h->oem_id, "NFVVMM", sizeof(h->oem_id));
-	memcpy(h->oem_table_id, "MACHINE ", sizeof(h->oem_table_id));
-	h->oem_revision = 1;
-	memcpy(h->creator_id, "VMM ", sizeof(h->creator_id));
-	h->creator_revision = 1;
-}
-
-gpa_t acpi_end(struct acpi_writer *w)
-{
-	struct acpi_header *h = w->table;
-
-	if (w->full)
-		return 0;
-	h->length = (uint32_t)(w->buf + w->used - (uint8_t *)h);
-	h->checksum = 0;
-	h->checksum = checksum((uint8_t *)h, h->length);
-	return acpi_address(w, h);
-}
-
 static gpa_t put_dsdt(struct acpi_writer *w)
 {
 	void *p = acpi_reserve(w, sizeof(dsdt_aml_code), 8);
@@ -113,8 +49,8 @@ static void put_rsdp(struct acpi_writer *w, struct rsdp *rsdp, const gpa_t *tabl
 	rsdp->revision = 2;
 	rsdp->length = sizeof(*rsdp);
 	rsdp->xsdt = acpi_end(w);
-	rsdp->checksum = checksum((uint8_t *)rsdp, 20);
-	rsdp->extended_checksum = checksum((uint8_t *)rsdp, sizeof(*rsdp));
+	rsdp->checksum = acpi_checksum((uint8_t *)rsdp, 20);
+	rsdp->extended_checksum = acpi_checksum((uint8_t *)rsdp, sizeof(*rsdp));
 }
 
 static int check(const struct acpi_config *c, char *why, size_t why_size)
@@ -141,7 +77,7 @@ static int check(const struct acpi_config *c, char *why, size_t why_size)
 int acpi_build(const struct acpi_config *config, uint8_t *buf, size_t size, size_t *used,
 	       char *why, size_t why_size)
 {
-	struct acpi_writer w = {.buf = buf, .size = size};
+	struct acpi_writer w = {.buf = buf, .base = ACPI_AREA_BASE, .size = size};
 	gpa_t tables[MAX_TABLES];
 	unsigned int n = 0;
 	struct rsdp *rsdp;
