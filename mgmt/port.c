@@ -8,21 +8,12 @@
 #include "mgmt/events.h"
 #include "mgmt/mgmt.h"
 #include "mgmt/port_private.h"
-#include "mgmt/store.h"
 #include "mgmt/supervisor.h"
-#include "mgmt/vm.h"
 #include "mgmt/vswitch.h"
 
 #define LAUNCH_TIMEOUT_MS 10000u
 
 static const char *const state_names[] = { "pending", "up", "failed" };
-
-/* One change of a port under way; holds the port. */
-struct port_op {
-	struct port *port;
-	done_fn done; /* may be NULL */
-	void *opaque;
-};
 
 void port_nic_id(const char *vm, const char *nic, char id[PORT_ID_SIZE])
 {
@@ -39,7 +30,7 @@ static void port_put(struct port *port)
 	free(port);
 }
 
-static struct port_op *op_create(struct port *port, done_fn done, void *opaque)
+struct port_op *port_op_create(struct port *port, done_fn done, void *opaque)
 {
 	struct port_op *op = calloc(1, sizeof(*op));
 
@@ -50,7 +41,7 @@ static struct port_op *op_create(struct port *port, done_fn done, void *opaque)
 	return op;
 }
 
-static void op_finish(struct port_op *op, const struct problem *problem)
+void port_op_finish(struct port_op *op, const struct problem *problem)
 {
 	if (op->done)
 		op->done(op->opaque, problem);
@@ -58,7 +49,7 @@ static void op_finish(struct port_op *op, const struct problem *problem)
 	free(op);
 }
 
-static void done_without_memory(done_fn done, void *opaque)
+void port_op_out_of_memory(done_fn done, void *opaque)
 {
 	struct problem problem;
 
@@ -98,7 +89,7 @@ bool port_is_nic(const struct port *port)
 	return port->vm;
 }
 
-static struct port *ports_insert(struct ports *ports, const char *id, const json_t *spec)
+struct port *ports_insert(struct ports *ports, const char *id, const json_t *spec)
 {
 	struct port **last, *port = calloc(1, sizeof(*port));
 
@@ -117,7 +108,7 @@ static struct port *ports_insert(struct ports *ports, const char *id, const json
 	return port;
 }
 
-static void port_unlink(struct port *port)
+void port_unlink(struct port *port)
 {
 	struct port **link;
 
@@ -142,7 +133,7 @@ static void port_on_added(void *opaque, int code, const char *message, const jso
 	if (!code) {
 		if (!port->removed)
 			port_set_state(port, PORT_UP, "");
-		op_finish(op, NULL);
+		port_op_finish(op, NULL);
 		return;
 	}
 	field = json_string_value(json_object_get(data, "field"));
@@ -155,17 +146,17 @@ static void port_on_added(void *opaque, int code, const char *message, const jso
 	if (!port->removed)
 		port_set_state(port, code == RPC_DISCONNECTED ? PORT_PENDING : PORT_FAILED,
 			       problem.detail);
-	op_finish(op, &problem);
+	port_op_finish(op, &problem);
 }
 
 void port_ask_switch(struct port *port, done_fn done, void *opaque)
 {
-	struct port_op *op = op_create(port, done, opaque);
+	struct port_op *op = port_op_create(port, done, opaque);
 	json_t *params;
 
 	if (!op) {
 		if (done)
-			done_without_memory(done, opaque);
+			port_op_out_of_memory(done, opaque);
 		return;
 	}
 	if (port->vm)
@@ -190,13 +181,13 @@ static void port_on_prepared(void *opaque, int code, const char *message, const 
 		problem.status = 503;
 		if (!op->port->removed)
 			port_set_state(op->port, PORT_FAILED, problem.detail);
-		op_finish(op, &problem);
+		port_op_finish(op, &problem);
 		return;
 	}
 	op->port->prepared = true;
 	port_ask_switch(op->port, op->done, op->opaque);
 	op->done = NULL;
-	op_finish(op, NULL);
+	port_op_finish(op, NULL);
 }
 
 static struct port *ports_insert_nic(struct ports *ports, const char *vm, const json_t *nic)
@@ -223,10 +214,10 @@ void ports_add_nic(struct ports *ports, const char *vm, const json_t *nic, gid_t
 		   done_fn done, void *opaque)
 {
 	struct port *port = ports_insert_nic(ports, vm, nic);
-	struct port_op *op = port ? op_create(port, done, opaque) : NULL;
+	struct port_op *op = port ? port_op_create(port, done, opaque) : NULL;
 
 	if (!op) {
-		done_without_memory(done, opaque);
+		port_op_out_of_memory(done, opaque);
 		return;
 	}
 	supervisor_call(ports->mgmt->supervisor, "port.prepare",
@@ -251,7 +242,7 @@ static void port_on_released(void *opaque, int code, const char *message, const 
 
 	if (code && code != RPC_NOT_FOUND && code != RPC_DISCONNECTED)
 		log_warn("the directory of port %s stays: %s", op->port->id, message);
-	op_finish(op, NULL);
+	port_op_finish(op, NULL);
 }
 
 static void port_on_removed(void *opaque, int code, const char *message, const json_t *data,
@@ -262,7 +253,7 @@ static void port_on_removed(void *opaque, int code, const char *message, const j
 	if (code && code != RPC_NOT_FOUND && code != RPC_DISCONNECTED)
 		log_warn("the switch did not remove port %s: %s", op->port->id, message);
 	if (!op->port->vm) {
-		op_finish(op, NULL);
+		port_op_finish(op, NULL);
 		return;
 	}
 	supervisor_call(op->port->ports->mgmt->supervisor, "port.release",
@@ -270,13 +261,13 @@ static void port_on_removed(void *opaque, int code, const char *message, const j
 			port_on_released, op);
 }
 
-static void port_remove(struct port *port, done_fn done, void *opaque)
+void port_remove(struct port *port, done_fn done, void *opaque)
 {
 	struct mgmt *mgmt = port->ports->mgmt;
-	struct port_op *op = op_create(port, done, opaque);
+	struct port_op *op = port_op_create(port, done, opaque);
 
 	if (!op) {
-		done_without_memory(done, opaque);
+		port_op_out_of_memory(done, opaque);
 		return;
 	}
 	port_unlink(port); /* op keeps it in memory */
@@ -298,110 +289,4 @@ void ports_remove_nic(struct ports *ports, const char *vm, const json_t *nic, do
 		port_remove(port, done, opaque);
 	else
 		done(opaque, NULL);
-}
-
-/* An uplink that the switch refused was never there. */
-static void uplink_on_added(void *opaque, const struct problem *problem)
-{
-	struct port_op *op = opaque;
-
-	if (problem && !op->port->removed) {
-		if (store_port_remove(op->port->ports->mgmt->store, op->port->id) < 0)
-			log_warn("port %s stays in the store", op->port->id);
-		port_unlink(op->port);
-	}
-	op_finish(op, problem);
-}
-
-static int uplink_admit(struct ports *ports, const json_t *spec, struct problem *problem)
-{
-	const char *id = json_string_value(json_object_get(spec, "id"));
-
-	if (!vswitch_is_up(ports->mgmt->vswitch)) {
-		problem_set(problem, 503, NULL, "the switch is not running");
-		return -ENOTCONN;
-	}
-	if (ports_find(ports, id) || vms_use_port(ports->mgmt->vms, id)) {
-		problem_set(problem, 409, "id", "there is a port \"%s\" already", id);
-		return -EEXIST;
-	}
-	if (store_port_add(ports->mgmt->store, id, spec) < 0) {
-		store_problem(ports->mgmt->store, problem);
-		return -EIO;
-	}
-	return 0;
-}
-
-void ports_add_uplink(struct ports *ports, const json_t *spec, done_fn done, void *opaque)
-{
-	struct problem problem;
-	struct port_op *op;
-	struct port *port;
-
-	if (uplink_admit(ports, spec, &problem) < 0) {
-		done(opaque, &problem);
-		return;
-	}
-	port = ports_insert(ports, json_string_value(json_object_get(spec, "id")), spec);
-	op = port ? op_create(port, done, opaque) : NULL;
-	if (op)
-		port_ask_switch(port, uplink_on_added, op);
-	else
-		done_without_memory(done, opaque);
-}
-
-void ports_remove_uplink(struct ports *ports, struct port *port, done_fn done, void *opaque)
-{
-	struct problem problem;
-
-	if (store_port_remove(ports->mgmt->store, port->id) < 0) {
-		store_problem(ports->mgmt->store, &problem);
-		done(opaque, &problem);
-		return;
-	}
-	port_remove(port, done, opaque);
-}
-
-static int ports_load_one(void *opaque, const char *id, const char *text)
-{
-	json_t *spec = json_loads(text, 0, NULL);
-	int err;
-
-	if (!spec) {
-		log_err("the store's port %s cannot be read", id);
-		return -EIO;
-	}
-	err = ports_insert(opaque, id, spec) ? 0 : -ENOMEM;
-	json_decref(spec);
-	return err;
-}
-
-int ports_load(struct ports *ports)
-{
-	return store_port_each(ports->mgmt->store, ports_load_one, ports);
-}
-
-struct ports *ports_create(struct mgmt *mgmt)
-{
-	struct ports *ports = calloc(1, sizeof(*ports));
-
-	if (!ports)
-		return NULL;
-	ports->mgmt = mgmt;
-	ports->retry = loop_timer_create(mgmt->loop, ports_switch_up, ports);
-	if (!ports->retry) {
-		free(ports);
-		return NULL;
-	}
-	return ports;
-}
-
-void ports_destroy(struct ports *ports)
-{
-	if (!ports)
-		return;
-	while (ports->first)
-		port_unlink(ports->first);
-	loop_timer_destroy(ports->retry);
-	free(ports);
 }
