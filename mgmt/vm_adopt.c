@@ -22,7 +22,8 @@ static void vm_adopt_ports(struct vm *vm)
 static void vm_adopt_end(struct vm *vm)
 {
 	vm_set_state(vm, VM_STOPPING, "its process has ended");
-	vm->start_after_end = json_is_true(json_object_get(vm->spec, "autostart"));
+	vm->after_end = json_is_true(json_object_get(vm->spec, "autostart")) ?
+				vm_start_automatically : NULL;
 	vm_on_exit(vm, NULL);
 }
 
@@ -50,7 +51,7 @@ static void vm_on_guess(void *opaque, int code, const char *message, const json_
 	process.pid = (pid_t)json_integer_value(json_object_get(result, "pid"));
 	snprintf(process.boot_id, sizeof(process.boot_id), "%s", vm->mgmt->boot_id);
 	time_text(process.started_at);
-	vm_control_close(vm);
+	vm_disconnect(vm);
 	/* What a vmm says of itself is checked: it must not name another VM's process. */
 	if (code || !process_has_uid(process.pid, vm->uid) ||
 	    process_start_time(process.pid, &process.start_time) < 0 ||

@@ -1,6 +1,4 @@
 #include <errno.h>
-#include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "core/log.h"
@@ -35,6 +33,18 @@ static const struct action {
 	[VM_SHUTDOWN] = { "shutdown", "vm.shutdown", IN(VM_RUNNING) | IN(VM_STOPPING), "running" },
 };
 
+/* It runs (or is paused): the start is over. */
+static void vm_finish_start(struct vm *vm)
+{
+	done_fn done = vm->start_done;
+
+	if (!vm->running_since_ms)
+		vm->running_since_ms = monotonic_ms();
+	vm->start_done = NULL;
+	if (done)
+		done(vm->start_opaque, NULL);
+}
+
 /* What the vmm says of itself. */
 static void vm_observe(struct vm *vm, const char *state)
 {
@@ -49,7 +59,7 @@ static void vm_observe(struct vm *vm, const char *state)
 	if (vm->state == VM_STARTING) {
 		loop_timer_disarm(vm->kill);
 		vm_set_state(vm, seen, "");
-		vm_start_finish(vm);
+		vm_finish_start(vm);
 	} else if (vm->state == VM_RUNNING || vm->state == VM_PAUSED) {
 		vm_set_state(vm, seen, "");
 	}
@@ -65,7 +75,7 @@ static void vm_gone(void *opaque)
 {
 	struct vm *vm = opaque;
 
-	vm_control_close(vm);
+	vm_disconnect(vm);
 	if (vm->child && loop_timer_arm(vm->reconnect, RECONNECT_NS) < 0)
 		log_err("VM %s is out of reach: out of memory", vm->id);
 }
@@ -109,7 +119,7 @@ static void vm_on_info(void *opaque, int code, const char *message, const json_t
 	if (code && vm->state == VM_STARTING) {
 		problem_from_rpc(&problem, "the vmm", code, message, NULL);
 		problem.status = 503;
-		vm_start_fail(vm, &problem);
+		vm_fail_start(vm, &problem);
 		return;
 	}
 	if (code) {
@@ -142,23 +152,6 @@ void vm_control_connect(struct vm *vm)
 	rpc_ask(vm->client, "vm.info", NULL, INFO_TIMEOUT_MS, vm_on_info, vm);
 }
 
-void vm_control_close(struct vm *vm)
-{
-	struct rpc_client *client = vm->client;
-
-	loop_timer_disarm(vm->reconnect);
-	vm->client = NULL;
-	rpc_client_destroy(client);
-}
-
-void vm_kill(void *opaque)
-{
-	struct vm *vm = opaque;
-
-	if (vm->child)
-		child_kill(vm->child, SIGKILL);
-}
-
 static void vm_on_stop(void *opaque, int code, const char *message, const json_t *data,
 		       const json_t *result)
 {
@@ -179,19 +172,6 @@ void vm_control_stop(struct vm *vm)
 		vm_kill(vm);
 	else
 		rpc_ask(vm->client, "vm.stop", NULL, CALL_TIMEOUT_MS, vm_on_stop, vm);
-}
-
-int vm_add_waiter(struct vm *vm, done_fn done, void *opaque)
-{
-	struct vm_waiter **last, *waiter = calloc(1, sizeof(*waiter));
-
-	if (!waiter)
-		return -ENOMEM;
-	*waiter = (struct vm_waiter){ .done = done, .opaque = opaque };
-	for (last = &vm->waiters; *last; last = &(*last)->next)
-		;
-	*last = waiter;
-	return 0;
 }
 
 /* 0: go on. Otherwise done was told. */

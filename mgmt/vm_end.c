@@ -120,6 +120,7 @@ static void vm_ended(struct vm *vm)
 	/* A person whose start came to nothing is told, and decides. */
 	bool restart = !asked_for && !(vm->start_done && !vm_has_run(vm)) &&
 		       vm_is_to_restart(vm, failed);
+	void (*after_end)(struct vm *vm);
 	char text[sizeof(vm->reason)];
 
 	vm->ending = false;
@@ -130,14 +131,14 @@ static void vm_ended(struct vm *vm)
 	if (store_vm_set_exit(vm->mgmt->store, vm->id, failed, vm->last_exit) < 0)
 		log_warn("how VM %s ended is not in the store", vm->id);
 	vm_set_state(vm, failed ? VM_FAILED : VM_STOPPED, text);
-	if (restart && !vm->start_after_end)
+	if (restart && !vm->after_end)
 		vm_schedule_restart(vm);
 	vm_tell_starter(vm, text);
 	vm_tell_waiters(vm);
-	if (vm->start_after_end) {
-		vm->start_after_end = false;
-		vm_start_automatically(vm);
-	}
+	after_end = vm->after_end;
+	vm->after_end = NULL;
+	if (after_end)
+		after_end(vm);
 }
 
 static void vm_on_released(void *opaque, int code, const char *message, const json_t *data,
@@ -181,13 +182,23 @@ void vm_end(struct vm *vm)
 	vm_on_port_removed(vm, NULL);
 }
 
+void vm_fail_start(struct vm *vm, const struct problem *problem)
+{
+	if (!vm->fault.status)
+		vm->fault = *problem;
+	if (vm->child)
+		vm_kill(vm); /* its exit goes on from here */
+	else
+		vm_end(vm);
+}
+
 void vm_on_exit(void *opaque, const struct child_exit *how)
 {
 	struct vm *vm = opaque;
 	json_t *last_exit = vm_exit_read(vm, how);
 
 	loop_timer_disarm(vm->kill);
-	vm_control_close(vm);
+	vm_disconnect(vm);
 	child_destroy(vm->child);
 	vm->child = NULL;
 	json_decref(vm->last_exit);

@@ -1,4 +1,7 @@
-/* Shared by the files that make up a VM: vm, vm_start, vm_end, vm_control, vm_adopt. */
+/*
+ * Shared by the files that make up a VM. Each uses those before it: vm, vm_exit, vm_end,
+ * vm_control, vm_start, vm_adopt; and at last vms, all of them, which vm_stop_all ends.
+ */
 #ifndef MGMT_VM_PRIVATE_H
 #define MGMT_VM_PRIVATE_H
 
@@ -48,7 +51,8 @@ struct vm {
 	bool cancelled;	  /* stopped while it was starting */
 	bool wants_switch; /* starting; it waits for the switch */
 	bool ending;	  /* its things are being given back */
-	bool start_after_end; /* autostart; first what its last run left is given back */
+	/* autostart: once what its last run left is given back; else NULL, and the policy decides */
+	void (*after_end)(struct vm *vm);
 	unsigned int pending; /* ports being added or removed */
 	struct problem fault; /* why the start failed; status 0: it did not */
 	done_fn start_done;   /* NULL: nobody waits for the start */
@@ -69,32 +73,31 @@ struct vms {
 void vm_set_state(struct vm *vm, enum vm_state state, const char *reason);
 void vm_process_name(const struct vm *vm, char name[VM_PROCESS_NAME_SIZE]);
 void vm_run_path(const struct vm *vm, const char *file, char path[MGMT_PATH_SIZE]);
+/* As the store has it; what it cannot have is taken for "stopped". */
+enum vm_desired vm_desired_by_name(const char *name);
 /* Committed; -EIO: the store did not take it, and nothing has changed. */
 must_check int vm_set_desired(struct vm *vm, enum vm_desired desired, bool forced);
 const char *vm_restart_policy(const struct vm *vm);
 bool vm_is_down(const struct vm *vm); /* and no restart is pending */
 uint64_t monotonic_ms(void);
-
-/* vm_start.c: as vm_start, for the policy and at boot; failures go to the policy. */
-void vm_start_automatically(struct vm *vm);
-void vm_start_continue(struct vm *vm); /* the switch is there */
-void vm_start_fail(struct vm *vm, const struct problem *problem);
-/* It runs (or is paused): the start is over. */
-void vm_start_finish(struct vm *vm);
-
-/* vm_control.c */
-void vm_control_connect(struct vm *vm);
-void vm_control_close(struct vm *vm);
 int vm_add_waiter(struct vm *vm, done_fn done, void *opaque);
-/* Tells the vmm to stop, and ends it if it does not. */
-void vm_control_stop(struct vm *vm);
+void vm_disconnect(struct vm *vm); /* from its vmm, and does not try again */
 void vm_kill(void *vm);
+
+/* vm_exit.c: a new reference, never NULL unless out of memory. how may be NULL: not watched. */
+json_t *vm_exit_read(const struct vm *vm, const struct child_exit *how);
 
 /* vm_end.c */
 void vm_on_exit(void *vm, const struct child_exit *how);
 void vm_end(struct vm *vm); /* there is no process (any more): gives its things back */
+void vm_fail_start(struct vm *vm, const struct problem *problem); /* and ends it */
 
-/* vm_exit.c: a new reference, never NULL unless out of memory. how may be NULL: not watched. */
-json_t *vm_exit_read(const struct vm *vm, const struct child_exit *how);
+/* vm_control.c */
+void vm_control_connect(struct vm *vm);
+/* Tells the vmm to stop, and ends it if it does not. */
+void vm_control_stop(struct vm *vm);
+
+/* vm_start.c: as vm_start, for the policy and at boot; failures go to the policy. */
+void vm_start_automatically(struct vm *vm);
 
 #endif

@@ -1,5 +1,3 @@
-#include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 
 #include "core/log.h"
@@ -8,27 +6,6 @@
 #include "mgmt/vswitch.h"
 
 #define SPAWN_TIMEOUT_MS 60000u
-
-void vm_start_fail(struct vm *vm, const struct problem *problem)
-{
-	if (!vm->fault.status)
-		vm->fault = *problem;
-	if (vm->child)
-		vm_kill(vm); /* its exit goes on from here */
-	else
-		vm_end(vm);
-}
-
-void vm_start_finish(struct vm *vm)
-{
-	done_fn done = vm->start_done;
-
-	if (!vm->running_since_ms)
-		vm->running_since_ms = monotonic_ms();
-	vm->start_done = NULL;
-	if (done)
-		done(vm->start_opaque, NULL);
-}
 
 static json_t *vm_spawn_config(const struct vm *vm)
 {
@@ -62,7 +39,7 @@ static void vm_on_spawned(void *opaque, int code, const char *message, const jso
 
 	if (code) {
 		problem_from_rpc(&problem, "vmm-launch", code, message, data);
-		vm_start_fail(vm, &problem);
+		vm_fail_start(vm, &problem);
 		return;
 	}
 	process.pid = vm->pid = (pid_t)json_integer_value(json_object_get(result, "pid"));
@@ -95,7 +72,7 @@ static void vm_spawn(struct vm *vm)
 	vm_process_name(vm, name);
 	if (store_process_set(vm->mgmt->store, name, &process) < 0) {
 		store_problem(vm->mgmt->store, &problem);
-		vm_start_fail(vm, &problem);
+		vm_fail_start(vm, &problem);
 		return;
 	}
 	supervisor_call(vm->mgmt->supervisor, "vm.spawn",
@@ -118,7 +95,8 @@ static void vm_on_port(void *opaque, const struct problem *problem)
 		vm_spawn(vm);
 }
 
-void vm_start_continue(struct vm *vm)
+/* The switch is there. */
+static void vm_start_continue(struct vm *vm)
 {
 	json_t *nics = json_object_get(vm->spec, "nics"), *nic;
 	size_t i;
@@ -148,7 +126,7 @@ static void vm_start_begin(struct vm *vm, const char *why)
 	} else if (vm->start_done) {
 		vm_set_state(vm, VM_STARTING, why);
 		problem_set(&problem, 503, NULL, "the switch is not running");
-		vm_start_fail(vm, &problem);
+		vm_fail_start(vm, &problem);
 	} else {
 		vm->wants_switch = true;
 		vm_set_state(vm, VM_STARTING, "it waits for the switch");
