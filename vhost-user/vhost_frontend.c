@@ -1,122 +1,53 @@
 #include "vhost-user/vhost_frontend.h"
 
 #include <errno.h>
-#include <poll.h>
+#include <linux/virtio_ring.h>
+#include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
+#include <time.h>
 
+#include "core/log.h"
 #include "vhost-user/vhost_frontend_impl.h"
 
-/* Guest memory */
-
-static int slot_added(struct mem_listener *listener, const struct mem_slot *slot)
+uint64_t frontend_now_ns(void)
 {
-	struct vhost_frontend *fe = container_of(listener, struct vhost_frontend, listener);
-	struct frontend_slot *mine = &fe->slots[slot->id];
+	struct timespec ts;
 
-	if (slot->read_only)
-		return 0; /* no ring or buffer can be there, and the peer maps what it gets writable */
-	if (mine->leaving) {
-		frontend_set_reason(fe, "guest memory was replaced");
-		frontend_drop(fe); /* the peer starts afresh */
-	}
-	*mine = (struct frontend_slot){
-		.present = true,
-		.gpa = slot->gpa,
-		.size = slot->size,
-		.fd = slot->fd,
-		.fd_offset = slot->fd_offset,
-	};
-	fe->memory_dirty = true;
-	frontend_poke(fe);
-	return 0;
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000ULL + (uint64_t)ts.tv_nsec;
 }
 
-static void slot_removed(struct mem_listener *listener, const struct mem_slot *slot)
+void frontend_arm(struct vhost_frontend *fe, struct loop_timer *timer, uint64_t delay_ms)
 {
-	struct vhost_frontend *fe = container_of(listener, struct vhost_frontend, listener);
-	struct frontend_slot *mine = &fe->slots[slot->id];
+	int err = loop_timer_arm(timer, delay_ms * FRONTEND_NS_PER_MS);
 
-	mine->present = false;
-	mine->leaving = mine->told;
-	mine->told = false;
-	fe->memory_dirty = true;
-	frontend_poke(fe);
+	if (err)
+		log_err("%s: cannot set a timer: %s", fe->name, strerror(-err));
 }
 
-/* What the device calls */
-
-static int init_parts(struct vhost_frontend *fe)
+__attribute__((format(printf, 2, 3))) void frontend_set_reason(struct vhost_frontend *fe,
+							     const char *fmt, ...)
 {
-	fe->poke = loop_timer_create(fe->loop, frontend_poked, fe);
-	fe->timer = loop_timer_create(fe->loop, frontend_timer_fired, fe);
-	if (!fe->poke || !fe->timer)
-		return -ENOMEM;
-	fe->listener.name = "vhost-user";
-	fe->listener.add = slot_added;
-	fe->listener.remove = slot_removed;
-	return guest_memory_add_listener(fe->memory, &fe->listener);
-}
+	char text[sizeof(fe->reason)];
+	va_list ap;
 
-int vhost_frontend_create(const struct vhost_frontend_config *config, struct vhost_frontend **out)
-{
-	struct vhost_frontend *fe;
-	int err;
-
-	if (config->path && strlen(config->path) >= sizeof(fe->path))
-		return -ENAMETOOLONG;
-	fe = calloc(1, sizeof(*fe));
-	if (!fe)
-		return -ENOMEM;
-	fe->name = config->name;
-	fe->loop = config->loop;
-	fe->memory = config->memory;
-	fe->ops = config->ops;
-	fe->opaque = config->opaque;
-	fe->config_size = MIN(config->config_size, VHOST_FRONTEND_CONFIG_MAX);
-	fe->timeout_ms = config->timeout_ms ? config->timeout_ms : VHOST_FRONTEND_TIMEOUT_MS;
-	fe->backoff_max_ms =
-		config->backoff_max_ms ? config->backoff_max_ms : VHOST_FRONTEND_BACKOFF_MAX_MS;
-	fe->fd = fe->listen_fd = -1;
-	fe->backoff_ms = VHOST_FRONTEND_BACKOFF_MIN_MS;
-	snprintf(fe->reason, sizeof(fe->reason), "no peer yet");
-	err = init_parts(fe);
-	if (err) {
-		loop_timer_destroy(fe->poke);
-		loop_timer_destroy(fe->timer);
-		free(fe);
-		return err;
-	}
-	if (config->path)
-		snprintf(fe->path, sizeof(fe->path), "%s", config->path);
-	else
-		fe->listen_fd = config->listen_fd;
-	frontend_arm(fe, fe->timer, 0);
-	*out = fe;
-	return 0;
-}
-
-void vhost_frontend_destroy(struct vhost_frontend *fe)
-{
-	if (!fe)
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	if (!strcmp(text, fe->reason))
 		return;
-	guest_memory_remove_listener(fe->memory, &fe->listener);
-	loop_io_remove(fe->io);
-	loop_io_remove(fe->listen_io);
-	loop_timer_destroy(fe->poke);
-	loop_timer_destroy(fe->timer);
-	if (fe->fd >= 0) {
-		close(fe->fd);
-		vhost_stream_fini(&fe->stream);
-		vhost_outbox_fini(&fe->outbox);
-	}
-	if (fe->listen_fd >= 0)
-		close(fe->listen_fd);
-	free(fe);
+	memcpy(fe->reason, text, sizeof(text));
+	fe->tell_changed = true;
 }
 
-static bool rings_out(const struct vhost_frontend *fe)
+void frontend_poke(struct vhost_frontend *fe)
+{
+	frontend_arm(fe, fe->poke, 0);
+}
+
+/* What the device asks for, and is told */
+
+bool frontend_rings_out(const struct vhost_frontend *fe)
 {
 	return fe->phase == FRONTEND_STARTING || fe->phase == FRONTEND_RUNNING ||
 	       fe->phase == FRONTEND_STOPPING;
@@ -125,7 +56,7 @@ static bool rings_out(const struct vhost_frontend *fe)
 int vhost_frontend_start(struct vhost_frontend *fe, uint64_t features,
 			 const struct vhost_frontend_ring *rings, unsigned int count)
 {
-	if (rings_out(fe))
+	if (frontend_rings_out(fe))
 		return -EBUSY;
 	if (count > VHOST_FRONTEND_MAX_RINGS)
 		return -EINVAL;
@@ -143,30 +74,22 @@ int vhost_frontend_start(struct vhost_frontend *fe, uint64_t features,
 bool vhost_frontend_stop(struct vhost_frontend *fe)
 {
 	fe->wanted = false;
-	if (!rings_out(fe))
+	if (!frontend_rings_out(fe))
 		return true;
 	frontend_poke(fe);
 	return false;
 }
 
-void vhost_frontend_wait_stopped(struct vhost_frontend *fe, unsigned int timeout_ms)
+uint16_t frontend_ring_base(struct vhost_frontend *fe, struct frontend_ring *ring)
 {
-	const uint64_t deadline = frontend_now_ns() + timeout_ms * FRONTEND_NS_PER_MS;
+	uint16_t used_idx;
 
-	frontend_go_on(fe);
-	while (rings_out(fe)) {
-		struct pollfd pfd = {.fd = fe->fd, .events = POLLIN};
-		uint64_t now = frontend_now_ns();
-
-		if (!vhost_outbox_empty(&fe->outbox))
-			pfd.events |= POLLOUT;
-		if (now >= deadline)
-			frontend_drop_timeout(fe, timeout_ms);
-		else if (poll(&pfd, 1, (int)((deadline - now) / FRONTEND_NS_PER_MS) + 1) > 0)
-			frontend_peer_ready(fe);
-	}
-	fe->tell_stopped = false;
-	frontend_poke(fe); /* for tell_changed */
+	if (ring->recover &&
+	    guest_memory_read(fe->memory, ring->is.used + offsetof(struct vring_used, idx), &used_idx,
+			      sizeof(used_idx)) == 0)
+		ring->is.base = used_idx;
+	ring->recover = false;
+	return ring->is.base;
 }
 
 static struct frontend_ring *find_ring(struct vhost_frontend *fe, unsigned int index)
@@ -203,7 +126,7 @@ uint16_t vhost_frontend_base(struct vhost_frontend *fe, unsigned int index)
 {
 	struct frontend_ring *ring = find_ring(fe, index);
 
-	return ring ? frontend_script_base(fe, ring) : 0;
+	return ring ? frontend_ring_base(fe, ring) : 0;
 }
 
 bool vhost_frontend_connected(const struct vhost_frontend *fe)

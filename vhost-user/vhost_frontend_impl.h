@@ -1,7 +1,9 @@
 /*
- * Inside the front end: vhost_frontend.c is what the device calls, vhost_frontend_session.c keeps
- * the connection and its deadlines, vhost_frontend_script.c knows what to say in which order and
- * what to make of the answers. Between these files only. io thread.
+ * Inside the front end, each on those before it: vhost_frontend.c is what the device asks for and
+ * is told, vhost_frontend_script.c knows what to say in which order and what to make of the
+ * answers, vhost_frontend_session.c holds that conversation and its deadlines,
+ * vhost_frontend_connect.c makes the front end and finds it a peer. Between these files only. io
+ * thread.
  */
 #ifndef VHOST_USER_VHOST_FRONTEND_IMPL_H
 #define VHOST_USER_VHOST_FRONTEND_IMPL_H
@@ -84,24 +86,18 @@ struct vhost_frontend {
 	struct vhost_frontend_counters counters;
 };
 
-/* The session. */
+/* What is asked for and told. */
 
 uint64_t frontend_now_ns(void); /* CLOCK_MONOTONIC */
 void frontend_arm(struct vhost_frontend *fe, struct loop_timer *timer, uint64_t delay_ms);
 void frontend_poke(struct vhost_frontend *fe); /* go on, and call ops, from the loop */
-void frontend_poked(void *opaque);
-void frontend_timer_fired(void *opaque);
-
-/* Says what there is to say as far as the peer's answers allow. */
-void frontend_go_on(struct vhost_frontend *fe);
-/* The socket is readable or writable. */
-void frontend_peer_ready(struct vhost_frontend *fe);
-
-/* The connection ends, for fe->reason; the next is sought. */
-void frontend_drop(struct vhost_frontend *fe);
-void frontend_drop_timeout(struct vhost_frontend *fe, unsigned int waited_ms);
 __attribute__((format(printf, 2, 3))) void frontend_set_reason(struct vhost_frontend *fe,
 								const char *fmt, ...);
+
+/* The peer may have rings. */
+bool frontend_rings_out(const struct vhost_frontend *fe);
+/* The ring's next available entry, from memory if the last peer could not say. */
+uint16_t frontend_ring_base(struct vhost_frontend *fe, struct frontend_ring *ring);
 
 /* The script. */
 
@@ -117,11 +113,22 @@ bool frontend_script_next(struct vhost_frontend *fe, struct vhost_msg *msg);
 /* Takes the answer to the request under way. */
 enum vhost_fault frontend_script_answer(struct vhost_frontend *fe, const struct vhost_msg *reply);
 
-/* The ring's next available entry, from memory if the last peer could not say. */
-uint16_t frontend_script_base(struct vhost_frontend *fe, struct frontend_ring *ring);
-
 /* Whether this peer can serve what is wanted; if not, fe->reason says what it lacks. */
 bool frontend_script_fits(struct vhost_frontend *fe);
+
+/* The session. */
+
+/* A peer is on fd (taken over): the conversation begins. */
+void frontend_attach(struct vhost_frontend *fe, int fd);
+/* Says what there is to say as far as the peer's answers allow. */
+void frontend_go_on(struct vhost_frontend *fe);
+/* Calls the ops; last thing in every callback of the loop. */
+void frontend_tell(struct vhost_frontend *fe);
+
+/* The connection ends, for fe->reason; the next is sought. */
+void frontend_drop(struct vhost_frontend *fe);
+void frontend_drop_timeout(struct vhost_frontend *fe, unsigned int waited_ms);
+void frontend_retry_later(struct vhost_frontend *fe); /* seeks a peer, when its turn comes */
 
 static inline bool frontend_has(const struct vhost_frontend *fe, enum vhost_proto feature)
 {

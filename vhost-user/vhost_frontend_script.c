@@ -1,7 +1,6 @@
 #include "vhost-user/vhost_frontend_impl.h"
 
 #include <linux/virtio_config.h>
-#include <linux/virtio_ring.h>
 #include <stdio.h>
 
 #include "core/log.h"
@@ -211,18 +210,6 @@ static bool put_ring_addr(struct vhost_frontend *fe, struct vhost_msg *msg,
 	return checked(fe, msg);
 }
 
-uint16_t frontend_script_base(struct vhost_frontend *fe, struct frontend_ring *ring)
-{
-	uint16_t used_idx;
-
-	if (ring->recover &&
-	    guest_memory_read(fe->memory, ring->is.used + offsetof(struct vring_used, idx), &used_idx,
-			      sizeof(used_idx)) == 0)
-		ring->is.base = used_idx;
-	ring->recover = false;
-	return ring->is.base;
-}
-
 #define RING_STEPS 5u
 
 static bool next_ring(struct vhost_frontend *fe, struct vhost_msg *msg, unsigned int step)
@@ -235,7 +222,7 @@ static bool next_ring(struct vhost_frontend *fe, struct vhost_msg *msg, unsigned
 		ring->given = true;
 		return put_state(msg, VHOST_MSG_SET_VRING_NUM, index, ring->is.size);
 	case 1:
-		return put_state(msg, VHOST_MSG_SET_VRING_BASE, index, frontend_script_base(fe, ring));
+		return put_state(msg, VHOST_MSG_SET_VRING_BASE, index, frontend_ring_base(fe, ring));
 	case 2:
 		return put_ring_addr(fe, msg, &ring->is);
 	case 3:

@@ -1,9 +1,5 @@
 #include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <time.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include "core/irq.h"
@@ -12,39 +8,8 @@
 
 #define STEADY_NS (1000 * FRONTEND_NS_PER_MS)
 
-uint64_t frontend_now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000ULL + (uint64_t)ts.tv_nsec;
-}
-
-void frontend_arm(struct vhost_frontend *fe, struct loop_timer *timer, uint64_t delay_ms)
-{
-	int err = loop_timer_arm(timer, delay_ms * FRONTEND_NS_PER_MS);
-
-	if (err)
-		log_err("%s: cannot set a timer: %s", fe->name, strerror(-err));
-}
-
-__attribute__((format(printf, 2, 3))) void frontend_set_reason(struct vhost_frontend *fe,
-							     const char *fmt, ...)
-{
-	char text[sizeof(fe->reason)];
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
-	if (!strcmp(text, fe->reason))
-		return;
-	memcpy(fe->reason, text, sizeof(text));
-	fe->tell_changed = true;
-}
-
 /* Calls the ops; last thing in every callback of the loop. */
-static void tell(struct vhost_frontend *fe)
+void frontend_tell(struct vhost_frontend *fe)
 {
 	bool changed = fe->tell_changed, stopped = fe->tell_stopped;
 
@@ -59,7 +24,7 @@ static void tell(struct vhost_frontend *fe)
  * The first attempt is prompt, each further one takes twice as long, until rings have run for a
  * while: a driver whose ring ends every session at once shall not keep the peer busy.
  */
-static void retry_later(struct vhost_frontend *fe)
+void frontend_retry_later(struct vhost_frontend *fe)
 {
 	frontend_arm(fe, fe->timer, fe->backoff_ms);
 	fe->backoff_ms = MIN(2 * fe->backoff_ms, fe->backoff_max_ms);
@@ -84,7 +49,7 @@ void frontend_drop(struct vhost_frontend *fe)
 	fe->tell_changed = true;
 	fe->counters.losses++;
 	log_guest("%s: %s; looking for it again", fe->name, fe->reason);
-	retry_later(fe);
+	frontend_retry_later(fe);
 }
 
 static void drop_fault(struct vhost_frontend *fe, enum vhost_fault fault)
@@ -245,7 +210,7 @@ static bool listen_to(struct vhost_frontend *fe)
 	}
 }
 
-void frontend_peer_ready(struct vhost_frontend *fe)
+static void peer_ready(struct vhost_frontend *fe)
 {
 	if (!vhost_outbox_empty(&fe->outbox) && !flush(fe))
 		return;
@@ -257,26 +222,11 @@ static void io_ready(void *opaque, int fd, unsigned int events)
 {
 	struct vhost_frontend *fe = opaque;
 
-	frontend_peer_ready(fe);
-	tell(fe);
+	peer_ready(fe);
+	frontend_tell(fe);
 }
 
-void frontend_poked(void *opaque)
-{
-	struct vhost_frontend *fe = opaque;
-
-	frontend_go_on(fe);
-	tell(fe);
-}
-
-void frontend_poke(struct vhost_frontend *fe)
-{
-	frontend_arm(fe, fe->poke, 0);
-}
-
-/* Connecting */
-
-static void attach(struct vhost_frontend *fe, int fd)
+void frontend_attach(struct vhost_frontend *fe, int fd)
 {
 	fe->io = loop_io_add(fe->loop, fd, LOOP_READ, io_ready, fe);
 	if (!fe->io) {
@@ -295,54 +245,22 @@ static void attach(struct vhost_frontend *fe, int fd)
 	frontend_go_on(fe);
 }
 
-static void try_connect(struct vhost_frontend *fe)
+void vhost_frontend_wait_stopped(struct vhost_frontend *fe, unsigned int timeout_ms)
 {
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	const uint64_t deadline = frontend_now_ns() + timeout_ms * FRONTEND_NS_PER_MS;
 
-	memcpy(addr.sun_path, fe->path, sizeof(addr.sun_path));
-	/* A Unix socket connects at once or not at all (EAGAIN: its backlog is full). */
-	if (fd >= 0 && connect(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0) {
-		attach(fe, fd);
-		return;
+	frontend_go_on(fe);
+	while (frontend_rings_out(fe)) {
+		struct pollfd pfd = {.fd = fe->fd, .events = POLLIN};
+		uint64_t now = frontend_now_ns();
+
+		if (!vhost_outbox_empty(&fe->outbox))
+			pfd.events |= POLLOUT;
+		if (now >= deadline)
+			frontend_drop_timeout(fe, timeout_ms);
+		else if (poll(&pfd, 1, (int)((deadline - now) / FRONTEND_NS_PER_MS) + 1) > 0)
+			peer_ready(fe);
 	}
-	frontend_set_reason(fe, "cannot connect to %.80s: %s", fe->path, strerror(errno));
-	if (fd >= 0)
-		close(fd);
-	retry_later(fe);
-}
-
-static void accept_ready(void *opaque, int fd, unsigned int events)
-{
-	struct vhost_frontend *fe = opaque;
-	int peer = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-
-	if (peer < 0)
-		return;
-	/* One peer at a time: the next waits in the backlog. */
-	loop_io_remove(fe->listen_io);
-	fe->listen_io = NULL;
-	attach(fe, peer);
-	tell(fe);
-}
-
-static void try_accept(struct vhost_frontend *fe)
-{
-	if (!fe->listen_io)
-		fe->listen_io = loop_io_add(fe->loop, fe->listen_fd, LOOP_READ, accept_ready, fe);
-	if (!fe->listen_io)
-		frontend_arm(fe, fe->timer, VHOST_FRONTEND_BACKOFF_MAX_MS);
-}
-
-void frontend_timer_fired(void *opaque)
-{
-	struct vhost_frontend *fe = opaque;
-
-	if (fe->phase != FRONTEND_OFFLINE)
-		frontend_drop_timeout(fe, fe->timeout_ms);
-	else if (fe->listen_fd >= 0)
-		try_accept(fe);
-	else
-		try_connect(fe);
-	tell(fe);
+	fe->tell_stopped = false;
+	frontend_poke(fe); /* for tell_changed */
 }
