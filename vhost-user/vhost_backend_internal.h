@@ -1,13 +1,18 @@
 /*
- * What the files of the back end share: vhost_backend.c (sockets and life cycle),
- * vhost_backend_session.c (the socket's traffic), vhost_backend_messages.c (what each message does)
- * and vhost_backend_ring.c (starting and stopping rings).
+ * Inside the back end, each on those before it: vhost_backend.c (the state itself),
+ * vhost_backend_ring.c (starting and stopping rings), vhost_backend_messages.c (what each message
+ * does, and answers), vhost_backend_session.c (the socket's traffic, from a peer's coming to its
+ * going) and vhost_backend_socket.c (life cycle, and where peers come from). Between these only.
  */
 #ifndef VHOST_USER_VHOST_BACKEND_INTERNAL_H
 #define VHOST_USER_VHOST_BACKEND_INTERNAL_H
 
 #include "vhost-user/vhost_backend.h"
 #include "vhost-user/vhost_stream.h"
+
+/* ns between attempts to find a peer */
+#define BACKEND_RETRY_MIN 5000000ull
+#define BACKEND_RETRY_MAX 1000000000ull
 
 enum ring_state {
 	RING_IDLE,     /* ours: may be changed */
@@ -75,6 +80,40 @@ struct vhost_backend {
 	uint64_t faults[VHOST_FAULT_COUNT];
 };
 
+/* The state. */
+
+/* What there is before a socket. 0 or -errno, *out is NULL then. */
+must_check int backend_new(const struct vhost_backend_config *config, struct vhost_backend **out);
+/* Frees what was made, however far it got. */
+void backend_free(struct vhost_backend *be);
+const char *backend_name(const struct vhost_backend *be); /* for log lines */
+
+/* Rings. */
+
+/* Asks running rings to stop: one, or all with index == ring_count. True: all of these are idle. */
+bool backend_rings_quiesce(struct vhost_backend *be, unsigned int index);
+/* Starts what is ready, and tells of the link. A fault ends the session: the caller does that. */
+must_check enum vhost_fault backend_rings_update(struct vhost_backend *be);
+/* Forgets what the peer said of an idle ring; call_fd included if `all`. */
+void backend_ring_reset(struct backend_ring *ring, bool all);
+/* Gives an idle ring its kick (-1: it polls). */
+void backend_ring_set_kick(struct backend_ring *ring, int fd);
+/* Gives a ring, running or not, its call (-1: none). 0 or -errno; fd is taken over. */
+must_check int backend_ring_set_call(struct vhost_backend *be, struct backend_ring *ring, int fd);
+
+/* Messages. */
+
+/* Whether all rings the message touches are idle; asks them to stop if not. */
+bool backend_message_quiesce(struct vhost_backend *be, const struct vhost_msg *msg);
+/* Does what the message says and answers it; its descriptors stay the caller's to close. */
+enum vhost_fault backend_message_handle(struct vhost_backend *be, struct vhost_msg *msg);
+/* Sends an answer, or queues it. */
+enum vhost_fault backend_reply(struct vhost_backend *be, const struct vhost_msg *msg);
+/* Sends what is queued, as far as the peer reads. */
+enum vhost_fault backend_flush(struct vhost_backend *be);
+
+/* The session. */
+
 /*
  * Every way in from the loop or the owner is bracketed by these, so that an op may call back
  * (break, ring_stopped, destroy) without the ground going from under its caller: what has become
@@ -83,32 +122,12 @@ struct vhost_backend {
 void backend_enter(struct vhost_backend *be);
 void backend_leave(struct vhost_backend *be);
 
+/* A peer is on fd. 0 or -errno, then fd stays the caller's. */
+must_check int backend_session_open(struct vhost_backend *be, int fd);
 /* Starts the end of the session, if it has not started yet. */
 void backend_session_end(struct vhost_backend *be, enum vhost_fault reason);
-/* Lets go of all that came from the peer. */
-void backend_session_reset(struct vhost_backend *be);
-/* Socket events of the session. */
-void backend_session_io(void *opaque, int fd, unsigned int events);
-/* The message that waits for rings to stop, if it can go on by now. */
-void backend_session_continue(struct vhost_backend *be);
-
-/* Whether all rings the message touches are idle; asks them to stop if not. */
-bool backend_message_quiesce(struct vhost_backend *be, const struct vhost_msg *msg);
-/* Does what the message says and answers it; its descriptors stay the caller's to close. */
-enum vhost_fault backend_message_handle(struct vhost_backend *be, struct vhost_msg *msg);
-/* Sends an answer, or queues it. */
-enum vhost_fault backend_reply(struct vhost_backend *be, const struct vhost_msg *msg);
-
-/* Asks running rings to stop: one, or all with index == ring_count. True: all of these are idle. */
-bool backend_rings_quiesce(struct vhost_backend *be, unsigned int index);
-/* Starts what is ready, and tells of the link. */
-void backend_rings_update(struct vhost_backend *be);
-/* Forgets what the peer said of an idle ring; call_fd included if `all`. */
-void backend_ring_reset(struct backend_ring *ring, bool all);
-/* Gives an idle ring its kick (-1: it polls). */
-void backend_ring_set_kick(struct backend_ring *ring, int fd);
-/* Gives a ring, running or not, its call (-1: none). 0 or -errno; fd is taken over. */
-must_check int backend_ring_set_call(struct vhost_backend *be, struct backend_ring *ring, int fd);
+/* The next peer may come, or is sought. */
+void backend_await_peer(struct vhost_backend *be);
 
 static inline bool backend_protocol(const struct vhost_backend *be, enum vhost_proto bit)
 {

@@ -1,9 +1,26 @@
+#include <errno.h>
 #include <stdio.h>
 #include <unistd.h>
 
 #include "vhost-user/vhost_backend_internal.h"
 
 #define MIN_MTU 68u /* RFC 791 */
+
+enum vhost_fault backend_flush(struct vhost_backend *be)
+{
+	int err = vhost_outbox_flush(&be->outbox, be->fd);
+
+	if (err == -EPIPE || err == -ECONNRESET)
+		return VHOST_FAULT_HANGUP;
+	return err && err != -EAGAIN ? VHOST_FAULT_SOCKET : VHOST_FAULT_NONE;
+}
+
+enum vhost_fault backend_reply(struct vhost_backend *be, const struct vhost_msg *msg)
+{
+	if (vhost_outbox_put(&be->outbox, msg) < 0)
+		return VHOST_FAULT_MSG_UNREAD;
+	return backend_flush(be);
+}
 
 static enum vhost_fault reply_u64(struct vhost_backend *be, const struct vhost_msg *request,
 				  uint64_t value)

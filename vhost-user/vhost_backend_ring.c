@@ -1,4 +1,3 @@
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
@@ -48,7 +47,7 @@ static enum vhost_fault ring_start(struct vhost_backend *be, unsigned int index)
 	return VHOST_FAULT_NONE;
 }
 
-void backend_rings_update(struct vhost_backend *be)
+enum vhost_fault backend_rings_update(struct vhost_backend *be)
 {
 	bool up;
 
@@ -56,15 +55,14 @@ void backend_rings_update(struct vhost_backend *be)
 		enum vhost_fault fault;
 
 		if (be->session != SESSION_OPEN)
-			return;
+			return VHOST_FAULT_NONE;
 		if (!ring_ready(be, &be->rings[i]))
 			continue;
 		fault = ring_start(be, i);
 		if (fault) {
-			log_guest("vhost-user %s: ring %u: %s", be->path ? be->path : "peer", i,
+			log_guest("vhost-user %s: ring %u: %s", backend_name(be), i,
 				  vhost_fault_name(fault));
-			backend_session_end(be, fault);
-			return;
+			return fault;
 		}
 	}
 	up = be->busy > 0;
@@ -73,6 +71,7 @@ void backend_rings_update(struct vhost_backend *be)
 		if (be->ops->link)
 			be->ops->link(be->opaque, up);
 	}
+	return VHOST_FAULT_NONE;
 }
 
 bool backend_rings_quiesce(struct vhost_backend *be, unsigned int index)
@@ -93,18 +92,6 @@ bool backend_rings_quiesce(struct vhost_backend *be, unsigned int index)
 	for (unsigned int i = first; i < last; i++)
 		idle &= be->rings[i].state == RING_IDLE;
 	return idle;
-}
-
-void vhost_backend_ring_stopped(struct vhost_backend *be, unsigned int index)
-{
-	struct backend_ring *ring = &be->rings[index];
-
-	assert(index < be->ring_count && ring->state == RING_STOPPING);
-	backend_enter(be);
-	ring->base = vring_device_base(&ring->pub.vr);
-	ring->state = RING_IDLE;
-	be->busy--;
-	backend_leave(be);
 }
 
 void backend_ring_set_kick(struct backend_ring *ring, int fd)

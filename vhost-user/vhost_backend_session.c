@@ -1,3 +1,4 @@
+#include <assert.h>
 #include <errno.h>
 #include <unistd.h>
 
@@ -5,6 +6,19 @@
 #include "vhost-user/vhost_backend_internal.h"
 
 #define MESSAGES_PER_EVENT 16 /* then other descriptors have their turn */
+
+void backend_session_end(struct vhost_backend *be, enum vhost_fault reason)
+{
+	if (be->session != SESSION_OPEN)
+		return;
+	be->session = SESSION_ENDING;
+	be->reason = reason;
+	loop_io_remove(be->io);
+	be->io = NULL;
+	close(be->fd);
+	be->fd = -1;
+	backend_rings_quiesce(be, be->ring_count);
+}
 
 static void update_events(struct vhost_backend *be)
 {
@@ -15,22 +29,6 @@ static void update_events(struct vhost_backend *be)
 
 	if (be->session == SESSION_OPEN && loop_io_set_events(be->io, events) < 0)
 		backend_session_end(be, VHOST_FAULT_NO_MEMORY);
-}
-
-static enum vhost_fault flush(struct vhost_backend *be)
-{
-	int err = vhost_outbox_flush(&be->outbox, be->fd);
-
-	if (err == -EPIPE || err == -ECONNRESET)
-		return VHOST_FAULT_HANGUP;
-	return err && err != -EAGAIN ? VHOST_FAULT_SOCKET : VHOST_FAULT_NONE;
-}
-
-enum vhost_fault backend_reply(struct vhost_backend *be, const struct vhost_msg *msg)
-{
-	if (vhost_outbox_put(&be->outbox, msg) < 0)
-		return VHOST_FAULT_MSG_UNREAD;
-	return flush(be);
 }
 
 /* REPLY_ACK: success or not, for requests that have no answer of their own. */
@@ -60,27 +58,14 @@ static void handle(struct vhost_backend *be, struct vhost_msg *msg)
 	if (fault == VHOST_FAULT_NACK)
 		fault = VHOST_FAULT_NONE;
 	if (fault && fault != VHOST_FAULT_HANGUP)
-		log_guest("vhost-user %s: %s: %s", be->path ? be->path : "peer",
-			  vhost_msg_name(msg->request), vhost_fault_name(fault));
+		log_guest("vhost-user %s: %s: %s", backend_name(be), vhost_msg_name(msg->request),
+			  vhost_fault_name(fault));
 	if (!fault)
 		fault = ack;
+	if (!fault)
+		fault = backend_rings_update(be);
 	if (fault)
 		backend_session_end(be, fault);
-	else
-		backend_rings_update(be);
-}
-
-void backend_session_continue(struct vhost_backend *be)
-{
-	struct vhost_msg msg;
-
-	if (!be->waiting || !backend_message_quiesce(be, &be->pending))
-		return;
-	msg = be->pending;
-	be->pending.fd_count = 0;
-	be->waiting = false;
-	handle(be, &msg);
-	update_events(be);
 }
 
 static void receive(struct vhost_backend *be)
@@ -108,23 +93,22 @@ static void receive(struct vhost_backend *be)
 	}
 }
 
-void backend_session_io(void *opaque, int fd, unsigned int events)
+/* The message that waits for rings to stop, if it can go on by now. */
+static void continue_pending(struct vhost_backend *be)
 {
-	struct vhost_backend *be = opaque;
-	enum vhost_fault fault;
+	struct vhost_msg msg;
 
-	backend_enter(be);
-	if (be->session == SESSION_OPEN && events & LOOP_WRITE) {
-		fault = flush(be);
-		if (fault)
-			backend_session_end(be, fault);
-	}
-	receive(be);
+	if (!be->waiting || !backend_message_quiesce(be, &be->pending))
+		return;
+	msg = be->pending;
+	be->pending.fd_count = 0;
+	be->waiting = false;
+	handle(be, &msg);
 	update_events(be);
-	backend_leave(be);
 }
 
-void backend_session_reset(struct vhost_backend *be)
+/* Lets go of all that came from the peer. */
+static void session_reset(struct vhost_backend *be)
 {
 	for (unsigned int i = 0; i < be->ring_count; i++)
 		backend_ring_reset(&be->rings[i], true);
@@ -137,4 +121,109 @@ void backend_session_reset(struct vhost_backend *be)
 	be->protocol = 0;
 	be->features_set = false;
 	be->status = 0;
+}
+
+void backend_await_peer(struct vhost_backend *be)
+{
+	if (be->listen_io && loop_io_set_events(be->listen_io, LOOP_READ) == 0)
+		return;
+	if (!be->retry)
+		return;
+	be->retry_delay = be->retry_delay ? MIN(be->retry_delay * 2, BACKEND_RETRY_MAX) :
+					    BACKEND_RETRY_MIN;
+	if (loop_timer_arm(be->retry, be->retry_delay) < 0)
+		log_err("vhost-user %s: no timer to reconnect with: out of memory",
+			backend_name(be));
+}
+
+static void session_close(struct vhost_backend *be)
+{
+	bool was_up = be->link;
+
+	be->session = SESSION_NONE;
+	be->link = false;
+	session_reset(be);
+	be->faults[be->reason]++;
+	if (be->destroying)
+		return;
+	backend_await_peer(be);
+	if (was_up && be->ops->link)
+		be->ops->link(be->opaque, false);
+	if (be->ops->gone && !be->destroying)
+		be->ops->gone(be->opaque, be->reason);
+}
+
+void backend_enter(struct vhost_backend *be)
+{
+	be->depth++;
+}
+
+void backend_leave(struct vhost_backend *be)
+{
+	if (be->depth == 1) {
+		if (be->session == SESSION_OPEN)
+			continue_pending(be);
+		if (be->session == SESSION_ENDING && !be->busy)
+			session_close(be);
+		if (be->session == SESSION_NONE && be->destroying)
+			be->dead = true;
+	}
+	be->depth--;
+	if (be->depth == 0 && be->dead) {
+		void (*done)(void *opaque) = be->done;
+		void *opaque = be->done_opaque;
+
+		backend_free(be);
+		if (done)
+			done(opaque);
+	}
+}
+
+static void session_io(void *opaque, int fd, unsigned int events)
+{
+	struct vhost_backend *be = opaque;
+	enum vhost_fault fault;
+
+	backend_enter(be);
+	if (be->session == SESSION_OPEN && events & LOOP_WRITE) {
+		fault = backend_flush(be);
+		if (fault)
+			backend_session_end(be, fault);
+	}
+	receive(be);
+	update_events(be);
+	backend_leave(be);
+}
+
+int backend_session_open(struct vhost_backend *be, int fd)
+{
+	be->io = loop_io_add(be->loop, fd, LOOP_READ, session_io, be);
+	if (!be->io)
+		return -ENOMEM;
+	be->fd = fd;
+	vhost_stream_init(&be->stream, VHOST_REQUEST);
+	vhost_outbox_init(&be->outbox);
+	be->session = SESSION_OPEN;
+	if (be->ops->connected)
+		be->ops->connected(be->opaque);
+	return 0;
+}
+
+void vhost_backend_ring_stopped(struct vhost_backend *be, unsigned int index)
+{
+	struct backend_ring *ring = &be->rings[index];
+
+	assert(index < be->ring_count && ring->state == RING_STOPPING);
+	backend_enter(be);
+	ring->base = vring_device_base(&ring->pub.vr);
+	ring->state = RING_IDLE;
+	be->busy--;
+	backend_leave(be);
+}
+
+void vhost_backend_break(struct vhost_backend *be, enum vhost_fault reason)
+{
+	backend_enter(be);
+	backend_session_end(be, reason);
+	backend_leave(be);
 }
