@@ -1,6 +1,6 @@
 #include "core/ratelimit.h"
 
-#include <time.h>
+#include "core/clock.h"
 
 /*
  * Whoever moves the window's start resets the counts. A thread that counts between the two steps
@@ -27,9 +27,5 @@ bool ratelimit_pass_at(struct ratelimit *rl, uint64_t now_ms, uint32_t *suppress
 
 bool ratelimit_pass(struct ratelimit *rl, uint32_t *suppressed)
 {
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return ratelimit_pass_at(rl, (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000,
-				 suppressed);
+	return ratelimit_pass_at(rl, clock_now_ms(), suppressed);
 }

@@ -2,8 +2,8 @@
 
 #include <errno.h>
 #include <stdatomic.h>
-#include <time.h>
 
+#include "core/clock.h"
 #include "devemu/lpc_regs.h"
 
 #define SMI_EN	  0x30u
@@ -12,10 +12,7 @@
 
 static int64_t host_now(void *opaque)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000000000LL + ts.tv_nsec;
+	return (int64_t)clock_now_ns();
 }
 
 /* Ticks since timer_base; 128 bits because 3.58 MHz times nanoseconds leaves 64 within an hour. */

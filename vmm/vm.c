@@ -5,9 +5,9 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "core/clock.h"
 #include "core/log.h"
 #include "vmm/vm_internal.h"
 
@@ -26,14 +26,6 @@ enum vm_state vm_state(const struct vm *vm)
 	return vm->state;
 }
 
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000ULL + (uint64_t)now.tv_nsec;
-}
-
 /* vm_reset ends the VM itself when it fails. */
 static void reset_by_guest(void *opaque)
 {
@@ -46,7 +38,7 @@ static void reset_by_guest(void *opaque)
 /* A guest that does nothing but reset must not keep this thread, and all who listen, busy. */
 static void plan_reset(struct vm *vm)
 {
-	uint64_t since = now_ns() - vm->last_reset_ns;
+	uint64_t since = clock_now_ns() - vm->last_reset_ns;
 
 	vm->reset_planned = since < RESET_INTERVAL_NS &&
 			    !loop_timer_arm(vm->reset_later, RESET_INTERVAL_NS - since);
@@ -247,7 +239,7 @@ int vm_reset(struct vm *vm)
 	struct machine_error error = {0};
 	int ret = 0;
 
-	vm->last_reset_ns = now_ns();
+	vm->last_reset_ns = clock_now_ns();
 	if (running)
 		ret = machine_pause(vm->machine);
 	forget_resets(vm);

@@ -8,6 +8,7 @@
 #include <rte_cycles.h>
 #include <rte_ring_elem.h>
 
+#include "core/clock.h"
 #include "core/log.h"
 
 #define LCORE_EVENTS 32
@@ -79,18 +80,10 @@ static bool lcore_arm(struct lcore *lc)
 	return true;
 }
 
-static uint64_t lcore_now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
-}
-
 static void lcore_wait(struct lcore *lc)
 {
 	struct epoll_event events[LCORE_EVENTS];
-	uint64_t ns = LCORE_SLEEP_MAX_MS * 1000000ull, before = lcore_now_ns(), junk;
+	uint64_t ns = LCORE_SLEEP_MAX_MS * 1000000ull, before = clock_now_ns(), junk;
 	struct timespec timeout;
 	int n;
 
@@ -108,7 +101,7 @@ static void lcore_wait(struct lcore *lc)
 	stats_add(&lc->sleeps, 1);
 	if (n > 0)
 		stats_add(&lc->kicks, 1);
-	stats_add(&lc->sleep_ns, lcore_now_ns() - before);
+	stats_add(&lc->sleep_ns, clock_now_ns() - before);
 }
 
 static void lcore_sleep(struct lcore *lc)

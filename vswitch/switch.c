@@ -2,22 +2,14 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <time.h>
 
+#include "core/clock.h"
 #include "core/log.h"
 #include "vswitch/port_ethdev.h"
 #include "vswitch/port_vhost.h"
 
 #define SWITCH_LEARN_BATCH 64u
 #define SWITCH_TICKS_PER_SECOND (1000u / SWITCH_TICK_MS)
-
-static uint64_t switch_now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
 
 /* Takes one ring full at most: a peer that makes up addresses does not keep the main thread here. */
 static unsigned int switch_take_learned(struct vswitch *sw)
@@ -76,7 +68,7 @@ static void switch_tick(void *opaque)
 			port->ops->tick(port);
 	}
 	if (++sw->ticks % SWITCH_TICKS_PER_SECOND == 0)
-		fdb_tick(sw->fdb, (uint32_t)((switch_now_ms() - sw->started_ms) / 1000));
+		fdb_tick(sw->fdb, (uint32_t)((clock_now_ms() - sw->started_ms) / 1000));
 	switch_arm(sw);
 }
 
@@ -89,7 +81,7 @@ int switch_create(const struct switch_config *config, struct vswitch **out)
 	if (!sw)
 		return -ENOMEM;
 	sw->loop = config->loop;
-	sw->started_ms = switch_now_ms();
+	sw->started_ms = clock_now_ms();
 	port_table_init(&sw->ports);
 	sw->fdb = fdb_create(config->fdb_size, config->fdb_age);
 	if (!sw->fdb) {
