@@ -4,12 +4,11 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "core/line_stream.h"
 #include "core/log.h"
+#include "core/unix_socket.h"
 
 struct rpc_pending {
 	struct rpc_pending *next;
@@ -161,20 +160,10 @@ struct rpc_client *rpc_client_create(struct loop *loop, int fd,
 int rpc_client_connect(struct loop *loop, const char *path, const struct rpc_client_events *events,
 		       struct rpc_client **client)
 {
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-	int fd, err;
+	int fd = unix_socket_connect(path);
 
-	if (strlen(path) >= sizeof(addr.sun_path))
-		return -ENAMETOOLONG;
-	strcpy(addr.sun_path, path);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
-		return -errno;
-	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0) {
-		err = -errno;
-		close(fd);
-		return err;
-	}
+		return fd;
 	*client = rpc_client_create(loop, fd, events);
 	return *client ? 0 : -ENOMEM;
 }

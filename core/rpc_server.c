@@ -7,11 +7,11 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "core/line_stream.h"
 #include "core/log.h"
+#include "core/unix_socket.h"
 
 #define RPC_SERVER_MAX_CALLS 256u /* unanswered, of one client */
 #define ACCEPT_PAUSE_NS (100ULL * 1000000) /* when we are out of descriptors */
@@ -254,52 +254,28 @@ static void server_on_listen(void *opaque, int listen_fd, unsigned int events)
 }
 
 /* A socket file nobody listens on is left over from a process that died. */
-static int server_clear_stale(const struct sockaddr_un *addr)
+static int server_clear_stale(const char *path)
 {
 	struct stat st;
-	int fd, err = 0;
+	int fd;
 
-	if (lstat(addr->sun_path, &st) < 0 || !S_ISSOCK(st.st_mode))
+	if (lstat(path, &st) < 0 || !S_ISSOCK(st.st_mode))
 		return 0; /* bind() will say what is wrong, if anything is */
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return -errno;
-	if (connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) == 0 || errno == EAGAIN)
-		err = -EADDRINUSE;
-	else if (errno == ECONNREFUSED)
-		unlink(addr->sun_path);
-	close(fd);
-	return err;
+	fd = unix_socket_connect(path);
+	if (fd >= 0)
+		close(fd);
+	if (fd >= 0 || fd == -EAGAIN)
+		return -EADDRINUSE;
+	if (fd == -ECONNREFUSED)
+		unlink(path);
+	return 0;
 }
 
 static int server_bind(const char *path)
 {
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-	int fd, err;
+	int err = server_clear_stale(path);
 
-	if (strlen(path) >= sizeof(addr.sun_path))
-		return -ENAMETOOLONG;
-	strcpy(addr.sun_path, path);
-	err = server_clear_stale(&addr);
-	if (err)
-		return err;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return -errno;
-	/* bind() gives the file the socket's own mode: it is never open to others, not even
-	 * for a moment. */
-	if (fchmod(fd, 0600) < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
-		goto err_close;
-	if (listen(fd, 16) == 0)
-		return fd;
-	err = -errno;
-	unlink(path);
-	close(fd);
-	return err;
-err_close:
-	err = -errno;
-	close(fd);
-	return err;
+	return err ? err : unix_socket_listen(path, 16);
 }
 
 static int server_listen(struct rpc_server *server)

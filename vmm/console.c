@@ -3,37 +3,23 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "core/log.h"
+#include "core/unix_socket.h"
 #include "devemu/char_stream.h"
 
-/* A socket at path that only our own user may connect to. */
 static int listen_at(const char *path)
 {
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	int fd = unix_socket_listen(path, 4);
 	struct stat st;
-	int fd, ret;
 
-	if (strlen(path) >= sizeof(addr.sun_path))
-		return -ENAMETOOLONG;
-	strcpy(addr.sun_path, path);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return -errno;
-	/* What an earlier run has left; never another kind of file. */
-	if (!lstat(path, &st) && S_ISSOCK(st.st_mode))
-		unlink(path);
-	if (fchmod(fd, 0600) < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ||
-	    listen(fd, 4) < 0) {
-		ret = -errno;
-		close(fd);
-		return ret;
-	}
-	return fd;
+	/* What an earlier run has left goes; never another kind of file. */
+	if (fd != -EADDRINUSE || lstat(path, &st) < 0 || !S_ISSOCK(st.st_mode))
+		return fd;
+	unlink(path);
+	return unix_socket_listen(path, 4);
 }
 
 static int open_pty(struct loop *loop, const char *id, struct char_backend **be)
