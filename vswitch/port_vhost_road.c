@@ -4,34 +4,33 @@
 #include "vswitch/flow_hash.h"
 #include "vswitch/port_vhost_internal.h"
 
-unsigned int vhost_offloads_from_peer(uint64_t features)
+/* The feature bits of one direction in the switch's words. */
+static unsigned int vhost_offloads(uint64_t features, unsigned int csum, unsigned int tso4,
+				   unsigned int tso6, unsigned int ecn)
 {
 	unsigned int offloads = 0;
 
-	if (features & 1ull << VIRTIO_NET_F_CSUM)
+	if (features & 1ull << csum)
 		offloads |= OFFLOAD_CSUM;
-	if (features & 1ull << VIRTIO_NET_F_HOST_TSO4)
+	if (features & 1ull << tso4)
 		offloads |= OFFLOAD_TSO4;
-	if (features & 1ull << VIRTIO_NET_F_HOST_TSO6)
+	if (features & 1ull << tso6)
 		offloads |= OFFLOAD_TSO6;
-	if (features & 1ull << VIRTIO_NET_F_HOST_ECN)
+	if (features & 1ull << ecn)
 		offloads |= OFFLOAD_ECN;
 	return offloads;
 }
 
+unsigned int vhost_offloads_from_peer(uint64_t features)
+{
+	return vhost_offloads(features, VIRTIO_NET_F_CSUM, VIRTIO_NET_F_HOST_TSO4,
+			      VIRTIO_NET_F_HOST_TSO6, VIRTIO_NET_F_HOST_ECN);
+}
+
 unsigned int vhost_offloads_to_peer(uint64_t features)
 {
-	unsigned int offloads = 0;
-
-	if (features & 1ull << VIRTIO_NET_F_GUEST_CSUM)
-		offloads |= OFFLOAD_CSUM;
-	if (features & 1ull << VIRTIO_NET_F_GUEST_TSO4)
-		offloads |= OFFLOAD_TSO4;
-	if (features & 1ull << VIRTIO_NET_F_GUEST_TSO6)
-		offloads |= OFFLOAD_TSO6;
-	if (features & 1ull << VIRTIO_NET_F_GUEST_ECN)
-		offloads |= OFFLOAD_ECN;
-	return offloads;
+	return vhost_offloads(features, VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_GUEST_TSO4,
+			      VIRTIO_NET_F_GUEST_TSO6, VIRTIO_NET_F_GUEST_ECN);
 }
 
 /* Any lcore. The first fault stays until the main thread has acted. */
