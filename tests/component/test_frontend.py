@@ -150,16 +150,17 @@ class OpenVswitch:
                    "other_config:pmd-cpu-mask=2", "other_config:dpdk-lcore-mask=1",
                    "other_config:per-port-memory=true")
         self.start()
-        self.vsctl("add-br", "br0", "--", "set", "bridge", "br0", "datapath_type=netdev")
+        bridge = f"br{os.getpid()}"  # the name of a tap, which others may have too
+        self.vsctl("add-br", bridge, "--", "set", "bridge", bridge, "datapath_type=netdev")
         for name in self.sockets:
             kind = "dpdkvhostuserclient" if self.client else "dpdkvhostuser"
             options = [f"options:vhost-server-path={name}"] if self.client else []
-            self.vsctl("add-port", "br0", name.name, "--", "set", "Interface", name.name, f"type={kind}", *options)
+            self.vsctl("add-port", bridge, name.name, "--", "set", "Interface", name.name, f"type={kind}", *options)
 
     def vsctl(self, *words):
         """ovs-vsctl on our database."""
-        subprocess.run(["ovs-vsctl", f"--db=unix:{self.path}/db.sock", "--timeout=60", *words], check=True,
-                       env=self.env)
+        subprocess.run(["ovs-vsctl", f"--db=unix:{self.path}/db.sock", "--retry", "--timeout=60", *words],
+                       check=True, env=self.env)
 
     def start(self):
         """ovs-vswitchd on the database as it is."""
