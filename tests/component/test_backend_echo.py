@@ -52,8 +52,12 @@ def echo_fixture(tmp_path):
             each.process.wait()
 
 
-def run_pmd(path, prefix, script, vdev="", eal=(), fails=False):
-    """Runs testpmd on one virtio-user port with the given commands, and conditions to wait for; its output."""
+def run_pmd(path, prefix, script, vdev="", eal=(), refused=False):
+    """Runs testpmd on one virtio-user port with the given commands, and conditions to wait for; its output.
+
+    Of a port that the back end refused, testpmd's exit status tells nothing: it ends by either, as its
+    own tidying races with its interrupt thread.
+    """
     command = ["dpdk-testpmd", "--no-pci", "--no-telemetry", f"--file-prefix={prefix}", "-l", "0,1", *eal,
                f"--vdev=net_virtio_user0,path={path}{vdev}",
                "--", "-i", "--total-num-mbufs=4096", "--port-topology=loop"]
@@ -71,7 +75,7 @@ def run_pmd(path, prefix, script, vdev="", eal=(), fails=False):
         process.kill()
         process.wait()
         shutil.rmtree(f"/var/run/dpdk/{prefix}", ignore_errors=True)
-    assert (process.returncode != 0) == fails, out
+    assert refused or process.returncode == 0, out
     return out
 
 
@@ -143,7 +147,7 @@ def test_a_port_may_stop_and_start(echo, tmp_path):
 def test_memory_that_can_shrink_is_refused(echo, tmp_path):
     """virtio-user's memory is not sealed: without the permission it gets nowhere."""
     peer = echo()
-    out = run_pmd(peer.path, tmp_path.name, [], "", MEMORY, fails=True)
+    out = run_pmd(peer.path, tmp_path.name, [], "", MEMORY, refused=True)
     counts = peer.finish()
     assert "replied NACK to request type (5)" in out
     assert counts["starts"] == 0
