@@ -90,7 +90,9 @@ class Vmm:
             path.write_text(config if isinstance(config, str) else json.dumps(config))
             command += ["--config", str(path)]
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                        stderr=subprocess.PIPE, text=True, pass_fds=pass_fds)
+                                        stderr=subprocess.PIPE, text=True, pass_fds=pass_fds,
+                                        # under nohup it is ignored, and vmm honours that
+                                        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))
         return self
 
     def control(self):
