@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """Build, run the test suites and count: the closing line is "N passed, N failed, N skipped".
 
-Suites: unit, component, lint, fuzz (by meson, all but lint once more under ASan and UBSan) and lab (pytest
-in the simulated host). A skip must be in tests/skips.list; lab tests may not skip.
+Suites: unit, component, lint, fuzz, hostile (by meson; unit, component and fuzz once more under ASan and
+UBSan) and lab (pytest in the simulated host). A skip must be in tests/skips.list; lab tests may not skip.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import time
 import xml.etree.ElementTree
 
 REPO = pathlib.Path(__file__).resolve().parents[1]
-MESON_SUITES = ("unit", "component", "lint", "fuzz")
+MESON_SUITES = ("unit", "component", "lint", "fuzz", "hostile")
 SUITES = (*MESON_SUITES, "lab")
 SANITIZED = ("unit", "component", "fuzz")
 LAB_TIMEOUT = 2400
