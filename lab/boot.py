@@ -55,8 +55,8 @@ def qemu_command(args, kernel, share):
               "intel_iommu=on", "iommu=nopt", "mitigations=off",
               # On a busy machine the simulated clocks stutter; the kernel shall not doubt them.
               "no_timer_check", "tsc=reliable", "rcupdate.rcu_cpu_stall_timeout=120",
-              # Nor shall it stand on one timer interrupt alone: QEMU's parallel software CPUs lose
-              # one now and then, above all while they run guests. A periodic tick comes again.
+              # Nor shall it stand on one timer interrupt alone: QEMU 10.0 may lose it while the CPU
+              # enters a guest (README.md). A periodic tick comes again.
               "nohz=off", "highres=off",
               "nowatchdog", f"hugepages={args.hugepages}", *args.append]
     command = [
