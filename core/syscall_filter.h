@@ -2,7 +2,8 @@
  * A list of the system calls a process or thread may still make (seccomp, by libseccomp). Whatever
  * is not on it kills the whole process by SIGSYS, and the kernel's audit record (dmesg) has the
  * call's number. Lists only ever narrow: a thread's own list is asked besides the process's.
- * Called once by the thread concerned, after its set-up; needs no_new_privs, and sets it.
+ * Called once by the thread concerned, after its set-up; needs no_new_privs, and sets it. A build
+ * with sanitizers adds what their run time needs to every list.
  */
 #ifndef CORE_SYSCALL_FILTER_H
 #define CORE_SYSCALL_FILTER_H
