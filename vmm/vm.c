@@ -124,7 +124,7 @@ static void serve_request(void *opaque)
 	request = vm->asked.request;
 	debug_status = vm->asked.debug_status;
 	memcpy(message, vm->asked.message, sizeof(message));
-	stale = vm->asked.stale;
+	stale = vm->asked.stale || !vm->asked.pending; /* vm_resume was here first */
 	vm->asked.pending = vm->asked.stale = false;
 	pthread_mutex_unlock(&vm->asked.lock);
 
@@ -213,8 +213,13 @@ int vm_pause(struct vm *vm)
 
 int vm_resume(struct vm *vm)
 {
-	int ret = vm->reset_planned ? vm_reset(vm) : 0;
+	int ret;
 
+	/* The guest shall not go on past what it asked for; the vCPUs are parked, so it is all here. */
+	serve_request(vm);
+	if (vm->state == VM_STOPPED)
+		return 0;
+	ret = vm->reset_planned ? vm_reset(vm) : 0;
 	if (!ret)
 		ret = machine_resume(vm->machine);
 	if (ret < 0)

@@ -32,6 +32,7 @@ const char *vm_state_name(enum vm_state state);
 must_check int vm_configure(struct vm *vm, struct vm_config *config, struct machine_error *error);
 must_check int vm_start(struct vm *vm, struct machine_error *error);
 must_check int vm_pause(struct vm *vm);
+/* May find that the guest had asked for its end: 0, and the state is stopped. */
 must_check int vm_resume(struct vm *vm);
 /* When the reset itself fails the VM has stopped. */
 must_check int vm_reset(struct vm *vm);

@@ -38,17 +38,25 @@ class Control:
 
     def call(self, method, **params):
         """The result; raises Failure."""
-        self.next_id += 1
-        request = {"jsonrpc": "2.0", "id": self.next_id, "method": method, "params": params}
-        self.socket.sendall(json.dumps(request).encode() + b"\n")
-        while True:
+        return self.call_all((method, params))[0]
+
+    def call_all(self, *calls):
+        """The results of several (method, params), sent at once; raises Failure."""
+        first = self.next_id + 1
+        self.next_id += len(calls)
+        requests = [{"jsonrpc": "2.0", "id": number, "method": method, "params": params}
+                    for number, (method, params) in enumerate(calls, first)]
+        self.socket.sendall(b"".join(json.dumps(each).encode() + b"\n" for each in requests))
+        results = []
+        while len(results) < len(calls):
             message = self.receive()
-            if message.get("id") == self.next_id:
-                break
-            self.notes.append(message["params"])
-        if "error" in message:
-            raise Failure(message["error"])
-        return message["result"]
+            if "error" in message:
+                raise Failure(message["error"])
+            if "id" in message:
+                results.append(message["result"])
+            else:
+                self.notes.append(message["params"])
+        return results
 
     def rest(self):
         """The notifications until the vmm closes the connection."""
