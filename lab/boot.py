@@ -63,6 +63,7 @@ def qemu_command(args, kernel, share):
         "qemu-system-x86_64", "-M", "q35,kernel-irqchip=split", "-accel", "tcg,thread=multi",
         "-cpu", "max,+svm,phys-bits=36", "-smp", str(args.cpus), "-m", str(args.memory),
         "-display", "none", "-no-reboot", "-nodefaults", "-monitor", "none",
+        "-d", "cpu_reset", "-D", f"{share}/resets.log",
         "-device", "intel-iommu,intremap=on,caching-mode=on,aw-bits=39",
         # BARs of VFs work below 4 GiB only (see README.md), hence phys-bits and pref32-reserve.
         "-device", "pcie-root-port,id=rp1,slot=1,mem-reserve=16M,pref32-reserve=16M",
@@ -145,7 +146,7 @@ def wait_for_end(qemu, share, timeout):
 
 
 def run_lab(command, share, timeout, interactive):
-    """Run QEMU to its end, or for at most `timeout` seconds; True when it ended by itself."""
+    """Run QEMU to its end, or for at most `timeout` seconds; its status if it ended by itself."""
     # setpriv: should we be killed ourselves, the lab goes with us.
     command = ["setpriv", "--pdeathsig", "KILL", *command]
     stdin = None if interactive else subprocess.DEVNULL
@@ -165,7 +166,7 @@ def run_lab(command, share, timeout, interactive):
             reader = threading.Thread(target=relay, args=(qemu.stdout, log), daemon=True)
             reader.start()
         try:
-            return wait_for_end(qemu, share, timeout)
+            return qemu.returncode if wait_for_end(qemu, share, timeout) else None
         finally:
             qemu.kill()
             qemu.wait()
@@ -175,11 +176,17 @@ def run_lab(command, share, timeout, interactive):
                 subprocess.run(["stty", modes], check=False)
 
 
-def kernel_words(share, lines):
-    """The last lines of the simulated host's kernel console."""
-    console = share / "console.log"
-    text = console.read_text(errors="replace") if console.exists() else ""
+def last_lines(log, lines):
+    """The last lines of what may not be there."""
+    text = log.read_text(errors="replace") if log.exists() else ""
     return "\n  ".join(text.splitlines()[-lines:])
+
+
+def death(share, status):
+    """How QEMU ended, and whether the simulated host had reset itself before."""
+    faults = last_lines(share / "resets.log", 100).count("Triple fault")
+    return (f"QEMU ended by signal {-status}" if status < 0 else f"QEMU ended with {status}") + \
+        (", after a triple fault of the host" if faults else "")
 
 
 def result(share, ended, timeout):
@@ -187,11 +194,12 @@ def result(share, ended, timeout):
     status = share / "status"
     if status.exists():
         return int(status.read_text(encoding="ascii"))
-    why = "died before the job ended" if ended else \
+    why = f"died before the job ended ({death(share, ended)})" if ended is not None else \
         f"ended by force, its time was up ({timeout} s; {BOOT_SECONDS} s to boot)"
-    print(f"lab: {why}; end of its kernel's console:", kernel_words(share, 25), sep="\n  ",
+    print(f"lab: {why}; end of its kernel's console:",
+          last_lines(share / "console.log", 25), sep="\n  ",
           file=sys.stderr)
-    return DIED if ended else TIMED_OUT
+    return TIMED_OUT if ended is None else DIED
 
 
 def parse_arguments():
@@ -239,9 +247,11 @@ def main():
                 ended = run_lab(command, share, args.timeout, not args.job)
                 if (share / "booted").exists() or boot == BOOTS:
                     break
-                why = "died" if ended else f"did not come up in {BOOT_SECONDS} s"
+                why = f"died ({death(share, ended)})" if ended is not None else \
+                    f"did not come up in {BOOT_SECONDS} s"
                 print(f"lab: the simulated host {why}, boot {boot} of {BOOTS}; its kernel's last "
-                      "words:", kernel_words(share, 3), sep="\n  ", file=sys.stderr, flush=True)
+                      "words:", last_lines(share / "console.log", 3), sep="\n  ", file=sys.stderr,
+                      flush=True)
             return result(share, ended, args.timeout)
         finally:
             if args.out:
