@@ -101,6 +101,15 @@ static void reply_process(struct rpc_call *call, pid_t pid, uint64_t start_time)
 				  (json_int_t)start_time));
 }
 
+/*
+ * Answered when dirs_init is through: no predecessor is at work any more, and what it has done can
+ * be seen.
+ */
+static void handle_ready(struct rpc_call *call, const json_t *params, void *opaque)
+{
+	rpc_reply(call, NULL);
+}
+
 static void handle_switch_spawn(struct rpc_call *call, const json_t *params, void *opaque)
 {
 	static const char *const keys[] = {NULL};
@@ -235,6 +244,7 @@ static void handle_process_kill(struct rpc_call *call, const json_t *params, voi
 }
 
 const struct rpc_method launch_methods[] = {
+	{"launch.ready", 1, handle_ready},
 	{"switch.spawn", 1, handle_switch_spawn},
 	{"vm.spawn", 1, handle_vm_spawn},
 	{"vm.release", 1, handle_vm_release},

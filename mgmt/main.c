@@ -27,6 +27,7 @@
 
 #define LAUNCH_FD 3
 #define STOP_GRACE_SECONDS 10u
+#define READY_TIMEOUT_MS 60000u /* a predecessor's vmm-launch may be starting a program */
 
 /* Also the parents. */
 static int make_directory(const char *path, mode_t mode)
@@ -223,6 +224,12 @@ static void on_guests_stopped(void *opaque, const struct problem *problem)
 	vswitch_stop(mgmt->vswitch, on_switch_stopped, mgmt);
 }
 
+static void stop_guests(struct mgmt *mgmt)
+{
+	log_info("stopping all guests and the switch");
+	vms_stop_all(mgmt->vms, STOP_GRACE_SECONDS, on_guests_stopped, mgmt);
+}
+
 static void on_terminate(void *opaque)
 {
 	struct mgmt *mgmt = opaque;
@@ -233,8 +240,40 @@ static void on_terminate(void *opaque)
 		return;
 	}
 	mgmt->ending = true;
-	log_info("stopping all guests and the switch");
-	vms_stop_all(mgmt->vms, STOP_GRACE_SECONDS, on_guests_stopped, mgmt);
+	if (mgmt->http)
+		stop_guests(mgmt);
+	/* else on_launch_ready does, when it has found them */
+}
+
+/*
+ * Only now: a predecessor's vmm-launch may still have been at work on a last request, and what it
+ * started would be taken for absent.
+ */
+static void on_launch_ready(void *opaque, int code, const char *message, const json_t *data,
+			    const json_t *result)
+{
+	struct mgmt *mgmt = opaque;
+
+	if (code == RPC_DISCONNECTED)
+		return; /* on_launch_gone */
+	if (code) {
+		log_err("vmm-launch is not ready: %s", message);
+		mgmt->exit_status = 1;
+		loop_stop(mgmt->loop);
+		return;
+	}
+	/* VMs first: their ports are known by the time the switch answers. */
+	vms_reconcile(mgmt->vms);
+	vswitch_start(mgmt->vswitch);
+	mgmt->http = http_create(mgmt, mgmt->api_fd, api_routes);
+	if (!mgmt->http) {
+		mgmt->exit_status = 1;
+		loop_stop(mgmt->loop);
+		return;
+	}
+	log_info("serving %s/api.sock", mgmt->options->run_dir);
+	if (mgmt->ending)
+		stop_guests(mgmt);
 }
 
 static int mgmt_open_store(struct mgmt *mgmt)
@@ -247,7 +286,7 @@ static int mgmt_open_store(struct mgmt *mgmt)
 	return err ? err : process_boot_id(mgmt->boot_id);
 }
 
-static int mgmt_create(struct mgmt *mgmt, int launch_fd, int api_fd)
+static int mgmt_create(struct mgmt *mgmt, int launch_fd)
 {
 	struct vswitch_events events = { on_switch_up, on_switch_down, mgmt };
 
@@ -263,8 +302,7 @@ static int mgmt_create(struct mgmt *mgmt, int launch_fd, int api_fd)
 		return -ENOMEM;
 	if (mgmt_open_store(mgmt) < 0 || ports_load(mgmt->ports) < 0 || vms_load(mgmt->vms) < 0)
 		return -EIO;
-	mgmt->http = http_create(mgmt, api_fd, api_routes);
-	return mgmt->http ? 0 : -EIO;
+	return 0;
 }
 
 static void mgmt_destroy(struct mgmt *mgmt)
@@ -288,10 +326,8 @@ static int mgmt_run(struct mgmt *mgmt)
 	int err = -ENOMEM;
 
 	if (term && interrupt) {
-		/* VMs first: their ports are known by the time the switch answers. */
-		vms_reconcile(mgmt->vms);
-		vswitch_start(mgmt->vswitch);
-		log_info("serving %s/api.sock", mgmt->options->run_dir);
+		supervisor_call(mgmt->supervisor, "launch.ready", NULL, READY_TIMEOUT_MS,
+				on_launch_ready, mgmt);
 		err = loop_run(mgmt->loop);
 	}
 	loop_signal_remove(term);
@@ -323,7 +359,7 @@ int main(int argc, char **argv)
 {
 	struct options options;
 	struct mgmt mgmt = { .options = &options };
-	int launch_fd, api_fd, ret;
+	int launch_fd, ret;
 
 	log_init("vmm-mgmt", LOG_LEVEL_INFO);
 	ret = options_parse(&options, argc, argv);
@@ -333,10 +369,10 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGCHLD, SIG_IGN); /* vmm-launch is our only child; its socket tells of its end */
 	umask(0022); /* vmm-launch inherits it */
-	if (begin_as_root(&options, &launch_fd, &api_fd) < 0)
+	if (begin_as_root(&options, &launch_fd, &mgmt.api_fd) < 0)
 		return 1;
 	umask(0077);
-	ret = mgmt_create(&mgmt, launch_fd, api_fd);
+	ret = mgmt_create(&mgmt, launch_fd);
 	if (!ret)
 		ret = mgmt_run(&mgmt);
 	mgmt_destroy(&mgmt);

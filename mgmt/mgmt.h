@@ -16,7 +16,8 @@ struct mgmt {
 	struct vswitch *vswitch;
 	struct ports *ports;
 	struct vms *vms;
-	struct http *http;
+	int api_fd; /* the API's listening socket: http's, once that is there */
+	struct http *http; /* NULL until what our predecessor left is found */
 	char boot_id[BOOT_ID_SIZE];
 	bool ending; /* the guests are being stopped, then we end */
 	int exit_status;

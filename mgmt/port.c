@@ -36,7 +36,7 @@ struct port_op *port_op_create(struct port *port, done_fn done, void *opaque)
 
 	if (!op)
 		return NULL;
-	*op = (struct port_op){ port, done, opaque };
+	*op = (struct port_op){ .port = port, .done = done, .opaque = opaque };
 	port->refs++;
 	return op;
 }
@@ -121,6 +121,18 @@ void port_unlink(struct port *port)
 	}
 }
 
+static void port_ask(struct port_op *op);
+
+static void port_on_stale_removed(void *opaque, int code, const char *message, const json_t *data,
+				  const json_t *result)
+{
+	struct port_op *op = opaque;
+
+	if (code && code != RPC_NOT_FOUND && code != RPC_DISCONNECTED)
+		log_warn("the switch keeps another port %s: %s", op->port->id, message);
+	port_ask(op);
+}
+
 static void port_on_added(void *opaque, int code, const char *message, const json_t *data,
 			  const json_t *result)
 {
@@ -129,6 +141,13 @@ static void port_on_added(void *opaque, int code, const char *message, const jso
 	struct problem problem;
 	const char *field;
 
+	/* A predecessor of ours had it added, for a life of the VM that has ended since. */
+	if (code == RPC_EXISTS && !op->again) {
+		op->again = true;
+		vswitch_call(port->ports->mgmt->vswitch, "port.remove",
+			     json_pack("{s:s}", "id", port->id), port_on_stale_removed, op);
+		return;
+	}
 	port->adding = false;
 	if (!code) {
 		if (!port->removed)
@@ -149,16 +168,11 @@ static void port_on_added(void *opaque, int code, const char *message, const jso
 	port_op_finish(op, &problem);
 }
 
-void port_ask_switch(struct port *port, done_fn done, void *opaque)
+static void port_ask(struct port_op *op)
 {
-	struct port_op *op = port_op_create(port, done, opaque);
+	struct port *port = op->port;
 	json_t *params;
 
-	if (!op) {
-		if (done)
-			port_op_out_of_memory(done, opaque);
-		return;
-	}
 	if (port->vm)
 		params = json_pack("{s:s, s:s, s:s, s:s, s:O, s:O}", "id", port->id, "type",
 				   "vhost-user", "socket", port->socket, "role", "server",
@@ -166,8 +180,19 @@ void port_ask_switch(struct port *port, done_fn done, void *opaque)
 				   "mtu", json_object_get(port->spec, "mtu"));
 	else
 		params = json_deep_copy(port->spec);
-	port->adding = true;
 	vswitch_call(port->ports->mgmt->vswitch, "port.add", params, port_on_added, op);
+}
+
+void port_ask_switch(struct port *port, done_fn done, void *opaque)
+{
+	struct port_op *op = port_op_create(port, done, opaque);
+
+	if (op) {
+		port->adding = true;
+		port_ask(op);
+	} else if (done) {
+		port_op_out_of_memory(done, opaque);
+	}
 }
 
 static void port_on_prepared(void *opaque, int code, const char *message, const json_t *data,

@@ -36,6 +36,7 @@ struct port_op {
 	struct port *port;
 	done_fn done; /* may be NULL */
 	void *opaque;
+	bool again; /* the switch had one of that name, which had to go first */
 };
 
 void port_set_state(struct port *port, enum port_state state, const char *reason);

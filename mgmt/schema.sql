@@ -17,7 +17,7 @@ CREATE TABLE ports (
 	spec      TEXT NOT NULL                  -- JSON, as checked by port_spec_check
 ) STRICT;
 
--- 'switch' or 'vm:ID'. pid 0: being spawned. A pid alone names nothing: it is reused within a
+-- 'switch' or 'vm:ID'. pid 0: on its way, from before its ports are made. A pid alone names nothing: it is reused within a
 -- boot, and so is the start time in another one.
 CREATE TABLE processes (
 	name       TEXT PRIMARY KEY,

@@ -223,14 +223,21 @@ int store_vm_set_desired(struct store *store, const char *id, const char *desire
 			  desired, (int64_t)forced, id);
 }
 
-int store_vm_set_exit(struct store *store, const char *id, bool failed, const json_t *last_exit)
+int store_vm_set_end(struct store *store, const struct store_vm *vm, const char *process)
 {
-	char *text = last_exit ? json_dumps(last_exit, JSON_COMPACT) : NULL;
-	int err;
+	int err = store_run(store, "BEGIN IMMEDIATE");
 
-	err = store_exec(store, "UPDATE vms SET failed = ?, last_exit = ? WHERE id = ?", "iss",
-			 (int64_t)failed, text, id);
-	free(text);
+	if (err)
+		return err;
+	err = store_exec(store, "UPDATE vms SET desired = ?, forced = ?, failed = ?, last_exit = ?"
+				" WHERE id = ?", "siiss", vm->desired, (int64_t)vm->forced,
+			 (int64_t)vm->failed, vm->last_exit, vm->id);
+	if (!err)
+		err = store_process_clear(store, process);
+	if (!err)
+		err = store_run(store, "COMMIT");
+	if (err && store_run(store, "ROLLBACK") < 0)
+		log_err("store: the failed change was not taken back");
 	return err;
 }
 

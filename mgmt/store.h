@@ -18,7 +18,7 @@
 struct store;
 
 struct store_process {
-	pid_t pid; /* 0: being spawned */
+	pid_t pid; /* 0: on its way; nobody knows how far that came */
 	uint64_t start_time;
 	char boot_id[40];
 	char started_at[32];
@@ -46,8 +46,9 @@ must_check int store_vm_add(struct store *store, const char *id, const json_t *s
 must_check int store_vm_set_spec(struct store *store, const char *id, const json_t *spec);
 must_check int store_vm_set_desired(struct store *store, const char *id, const char *desired,
 				    bool forced);
-must_check int store_vm_set_exit(struct store *store, const char *id, bool failed,
-				 const json_t *last_exit);
+/* How a VM ended, what is wanted now, and that `process` is not there any more. */
+must_check int store_vm_set_end(struct store *store, const struct store_vm *vm,
+				const char *process);
 must_check int store_vm_remove(struct store *store, const char *id);
 /* Stops at the first nonzero answer and returns it. */
 must_check int store_vm_each(struct store *store,

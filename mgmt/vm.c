@@ -82,6 +82,11 @@ enum vm_desired vm_desired_by_name(const char *name)
 	return DESIRED_STOPPED;
 }
 
+const char *vm_desired_name(enum vm_desired desired)
+{
+	return desired_names[desired];
+}
+
 void vm_set_state(struct vm *vm, enum vm_state state, const char *reason)
 {
 	if (vm->state == state && !strcmp(vm->reason, reason))

@@ -27,6 +27,21 @@ static void vm_adopt_end(struct vm *vm)
 	vm_on_exit(vm, NULL);
 }
 
+/*
+ * No process, and none is on its way any more. Without a record none has run: then the start goes
+ * on, unless it was called off.
+ */
+static void vm_adopt_none(struct vm *vm)
+{
+	if (vm_exit_recorded(vm)) {
+		vm_adopt_end(vm);
+		return;
+	}
+	if (vm->desired != DESIRED_STOPPED)
+		vm->after_end = vm_start_automatically;
+	vm_end(vm);
+}
+
 static int vm_adopt_process(struct vm *vm, const struct store_process *process)
 {
 	int err = child_create(vm->mgmt->supervisor, process->pid, process->start_time, false,
@@ -56,7 +71,7 @@ static void vm_on_guess(void *opaque, int code, const char *message, const json_
 	if (code || !process_has_uid(process.pid, vm->uid) ||
 	    process_start_time(process.pid, &process.start_time) < 0 ||
 	    vm_adopt_process(vm, &process) < 0) {
-		vm_adopt_end(vm);
+		vm_adopt_none(vm);
 		return;
 	}
 	vm_process_name(vm, name);
@@ -67,7 +82,8 @@ static void vm_on_guess(void *opaque, int code, const char *message, const json_
 
 /*
  * Our predecessor died while it had the VM spawned, before it could note the process: if somebody
- * answers on the VM's control socket, it is that.
+ * answers on the VM's control socket, it is that. vmm-launch has answered: what its predecessor was
+ * at is done.
  */
 static void vm_adopt_guess(struct vm *vm)
 {
@@ -77,7 +93,7 @@ static void vm_adopt_guess(struct vm *vm)
 	vm_run_path(vm, "control.sock", path);
 	vm_set_state(vm, VM_STARTING, "its process is looked for");
 	if (rpc_client_connect(vm->mgmt->loop, path, &events, &vm->client) < 0)
-		vm_adopt_end(vm);
+		vm_adopt_none(vm);
 	else
 		rpc_ask(vm->client, "vm.info", NULL, GUESS_TIMEOUT_MS, vm_on_guess, vm);
 }

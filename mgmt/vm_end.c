@@ -112,11 +112,35 @@ static void vm_tell_starter(struct vm *vm, const char *text)
 	done(vm->start_opaque, vm_has_run(vm) && !vm->cancelled ? NULL : &problem);
 }
 
+/* One step for the store, or a crash in its midst would have an ended guest started again. */
+static void vm_note_end(struct vm *vm, bool failed, enum vm_desired desired)
+{
+	char *last_exit = vm->last_exit ? json_dumps(vm->last_exit, JSON_COMPACT) : NULL;
+	const struct store_vm end = {
+		.id = vm->id,
+		.desired = vm_desired_name(desired),
+		.forced = vm->forced && desired == vm->desired,
+		.failed = failed,
+		.last_exit = last_exit,
+	};
+	char name[VM_PROCESS_NAME_SIZE];
+
+	vm_process_name(vm, name);
+	if (store_vm_set_end(vm->mgmt->store, &end, name) < 0) {
+		log_warn("the store does not know that VM %s ended; a restarted daemon will look",
+			 vm->id);
+	} else {
+		vm->desired = desired;
+		vm->forced = end.forced;
+	}
+	free(last_exit);
+}
+
 /* All is given back. What now? */
 static void vm_ended(struct vm *vm)
 {
 	bool asked_for = vm->desired == DESIRED_STOPPED;
-	bool failed = !asked_for && !(vm_has_run(vm) && vm_ended_well(vm));
+	bool failed = !asked_for && !vm->after_end && !(vm_has_run(vm) && vm_ended_well(vm));
 	/* A person whose start came to nothing is told, and decides. */
 	bool restart = !asked_for && !(vm->start_done && !vm_has_run(vm)) &&
 		       vm_is_to_restart(vm, failed);
@@ -126,10 +150,7 @@ static void vm_ended(struct vm *vm)
 	vm->ending = false;
 	vm_note_fault(vm);
 	vm_describe_end(vm, text, sizeof(text));
-	if (!asked_for && !restart && vm_set_desired(vm, DESIRED_STOPPED, false) < 0)
-		log_warn("a restarted daemon will start VM %s again", vm->id);
-	if (store_vm_set_exit(vm->mgmt->store, vm->id, failed, vm->last_exit) < 0)
-		log_warn("how VM %s ended is not in the store", vm->id);
+	vm_note_end(vm, failed, restart || vm->after_end ? vm->desired : DESIRED_STOPPED);
 	vm_set_state(vm, failed ? VM_FAILED : VM_STOPPED, text);
 	if (restart && !vm->after_end)
 		vm_schedule_restart(vm);
@@ -144,14 +165,10 @@ static void vm_ended(struct vm *vm)
 static void vm_on_released(void *opaque, int code, const char *message, const json_t *data,
 			   const json_t *result)
 {
-	char name[VM_PROCESS_NAME_SIZE];
 	struct vm *vm = opaque;
 
 	if (code && code != RPC_NOT_FOUND)
 		log_warn("what VM %s left behind stays: %s", vm->id, message);
-	vm_process_name(vm, name);
-	if (store_process_clear(vm->mgmt->store, name) < 0)
-		log_warn("the store still names VM %s's process", vm->id);
 	vm_ended(vm);
 }
 

@@ -119,6 +119,14 @@ static void add_log_tail(const struct vm *vm, json_t *exit)
 	json_object_set_new(exit, "log", json_string(line));
 }
 
+bool vm_exit_recorded(const struct vm *vm)
+{
+	json_t *record = read_record(vm);
+
+	json_decref(record);
+	return record;
+}
+
 json_t *vm_exit_read(const struct vm *vm, const struct child_exit *how)
 {
 	json_t *record = read_record(vm);

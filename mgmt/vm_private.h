@@ -51,7 +51,7 @@ struct vm {
 	bool cancelled;	  /* stopped while it was starting */
 	bool wants_switch; /* starting; it waits for the switch */
 	bool ending;	  /* its things are being given back */
-	/* autostart: once what its last run left is given back; else NULL, and the policy decides */
+	/* once what its last run left is given back; NULL: the policy decides */
 	void (*after_end)(struct vm *vm);
 	unsigned int pending; /* ports being added or removed */
 	struct problem fault; /* why the start failed; status 0: it did not */
@@ -75,6 +75,7 @@ void vm_process_name(const struct vm *vm, char name[VM_PROCESS_NAME_SIZE]);
 void vm_run_path(const struct vm *vm, const char *file, char path[MGMT_PATH_SIZE]);
 /* As the store has it; what it cannot have is taken for "stopped". */
 enum vm_desired vm_desired_by_name(const char *name);
+const char *vm_desired_name(enum vm_desired desired);
 /* Committed; -EIO: the store did not take it, and nothing has changed. */
 must_check int vm_set_desired(struct vm *vm, enum vm_desired desired, bool forced);
 const char *vm_restart_policy(const struct vm *vm);
@@ -86,6 +87,7 @@ void vm_kill(void *vm);
 
 /* vm_exit.c: a new reference, never NULL unless out of memory. how may be NULL: not watched. */
 json_t *vm_exit_read(const struct vm *vm, const struct child_exit *how);
+bool vm_exit_recorded(const struct vm *vm); /* its vmm has left a record */
 
 /* vm_end.c */
 void vm_on_exit(void *vm, const struct child_exit *how);

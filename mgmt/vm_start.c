@@ -62,19 +62,6 @@ static void vm_on_spawned(void *opaque, int code, const char *message, const jso
 
 static void vm_spawn(struct vm *vm)
 {
-	struct store_process process = { .pid = 0 };
-	char name[VM_PROCESS_NAME_SIZE];
-	struct problem problem;
-
-	/* First the note that there may be a process: should we die now, we will look for it. */
-	snprintf(process.boot_id, sizeof(process.boot_id), "%s", vm->mgmt->boot_id);
-	time_text(process.started_at);
-	vm_process_name(vm, name);
-	if (store_process_set(vm->mgmt->store, name, &process) < 0) {
-		store_problem(vm->mgmt->store, &problem);
-		vm_fail_start(vm, &problem);
-		return;
-	}
 	supervisor_call(vm->mgmt->supervisor, "vm.spawn",
 			json_pack("{s:s, s:i, s:o, s:{}}", "id", vm->id, "uid", (int)vm->uid,
 				  "config", vm_spawn_config(vm), "limits"),
@@ -95,13 +82,31 @@ static void vm_on_port(void *opaque, const struct problem *problem)
 		vm_spawn(vm);
 }
 
+/* Should we die from here on, our successor looks for what may be there. */
+static int vm_note_start(struct vm *vm)
+{
+	struct store_process process = { .pid = 0 };
+	char name[VM_PROCESS_NAME_SIZE];
+
+	snprintf(process.boot_id, sizeof(process.boot_id), "%s", vm->mgmt->boot_id);
+	time_text(process.started_at);
+	vm_process_name(vm, name);
+	return store_process_set(vm->mgmt->store, name, &process);
+}
+
 /* The switch is there. */
 static void vm_start_continue(struct vm *vm)
 {
 	json_t *nics = json_object_get(vm->spec, "nics"), *nic;
+	struct problem problem;
 	size_t i;
 
 	vm->wants_switch = false;
+	if (vm_note_start(vm) < 0) {
+		store_problem(vm->mgmt->store, &problem);
+		vm_fail_start(vm, &problem);
+		return;
+	}
 	vm->pending = 1; /* ours, so that it goes on once, after the last */
 	json_array_foreach(nics, i, nic) {
 		vm->pending++;

@@ -305,6 +305,47 @@ def test_daemon_dies_before_the_first_step(host):
     host.wait_state("g1", "running")
 
 
+def note_start(host, desired):
+    """As if the daemon had died between the note that g1 starts and the answer of vmm-launch."""
+    boot = pathlib.Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    with host.store() as store:
+        store.execute("INSERT INTO processes VALUES ('vm:g1', 0, 0, ?, 'then')", (boot,))
+        store.execute("UPDATE vms SET desired = ?", (desired,))
+
+
+def test_daemon_dies_before_the_vmm_is_spawned(host):
+    """Nothing ran, so nothing has ended: the start goes on."""
+    host.tiny("g1", nics=[{"id": "net0"}])
+    host.kill()
+    note_start(host, "running")
+    host.again()
+    assert host.wait_state("g1", "running")["last_exit"] is None
+
+
+def test_daemon_dies_while_a_start_is_called_off(host):
+    """Its ports go although no process was ever there."""
+    host.tiny("g1", nics=[{"id": "net0"}])
+    host.kill()
+    note_start(host, "stopped")
+    (host.run / "ports/g1-net0").mkdir()
+    host.again()
+    vm = host.wait_state("g1", "stopped")
+    assert vm["last_exit"] is None and not (host.run / "ports/g1-net0").exists()
+    assert host.ok("POST", "/v1/vms/g1/start")["state"] == "running"
+
+
+def test_switch_has_a_port_of_a_life_that_is_over(host):
+    """The daemon died after the switch had added the port, and before it noted more."""
+    vm = host.started("g1", nics=[{"id": "net0"}])
+    host.kill()
+    kill(vm["pid"])
+    with host.store() as store:
+        store.execute("DELETE FROM processes WHERE name = 'vm:g1'")
+    host.again()
+    assert host.wait_state("g1", "running")["pid"] != vm["pid"]
+    assert host.port("g1-net0")["state"] == "up"
+
+
 def test_daemon_dies_while_a_vm_stops(host):
     vm = host.started("g1")
     host.kill()

@@ -86,11 +86,17 @@ static void test_vm_outlives_the_daemon(void **state)
 {
 	struct fixture *f = *state;
 	json_t *json = json_pack("{s:s}", "reason", "shutdown");
+	struct store_process process = { .pid = 77 };
+	const struct store_vm end = { .id = "g1", .desired = "paused", .forced = true,
+				      .failed = true,
+				      .last_exit = "{\"reason\":\"shutdown\"}" };
 
 	assert_int_equal(add_vm(f, "g1"), STORE_UID_FIRST);
 	assert_string_equal(vms(f), "g1 61000 {\"id\":\"g1\"} stopped 0 0 -");
-	assert_int_equal(store_vm_set_desired(f->store, "g1", "paused", true), 0);
-	assert_int_equal(store_vm_set_exit(f->store, "g1", true, json), 0);
+	assert_int_equal(store_vm_set_desired(f->store, "g1", "running", false), 0);
+	assert_int_equal(store_process_set(f->store, "vm:g1", &process), 0);
+	assert_int_equal(store_vm_set_end(f->store, &end, "vm:g1"), 0);
+	assert_int_equal(store_process_get(f->store, "vm:g1", &process), -ENOENT);
 	assert_int_equal(store_vm_set_spec(f->store, "g1", json), 0);
 	reopen(f);
 	assert_string_equal(vms(f), "g1 61000 {\"reason\":\"shutdown\"} paused 1 1 "
@@ -133,6 +139,24 @@ static void test_state_that_is_none_is_refused(void **state)
 	add_vm(f, "a");
 	assert_true(store_vm_set_desired(f->store, "a", "flying", false) < 0);
 	assert_string_equal(vms(f), "a 61000 {\"id\":\"a\"} stopped 0 0 -");
+}
+
+/* Half of it would start an ended guest again, or leave a process nobody looks for. */
+static void test_end_is_noted_as_a_whole(void **state)
+{
+	struct store_vm end = { .id = "a", .desired = "flying", .last_exit = "{}" };
+	struct store_process process = { .pid = 77 };
+	struct fixture *f = *state;
+
+	add_vm(f, "a");
+	assert_int_equal(store_vm_set_desired(f->store, "a", "running", false), 0);
+	assert_int_equal(store_process_set(f->store, "vm:a", &process), 0);
+	assert_true(store_vm_set_end(f->store, &end, "vm:a") < 0);
+	assert_int_equal(store_process_get(f->store, "vm:a", &process), 0);
+	assert_string_equal(vms(f), "a 61000 {\"id\":\"a\"} running 0 0 -");
+	end.desired = "stopped";
+	assert_int_equal(store_vm_set_end(f->store, &end, "vm:a"), 0);
+	assert_string_equal(vms(f), "a 61000 {\"id\":\"a\"} stopped 0 0 {}");
 }
 
 static int note_port(void *opaque, const char *id, const char *spec)
@@ -211,6 +235,7 @@ int main(void)
 		STORE_TEST(test_users_are_given_once_and_again),
 		STORE_TEST(test_id_is_taken),
 		STORE_TEST(test_state_that_is_none_is_refused),
+		STORE_TEST(test_end_is_noted_as_a_whole),
 		STORE_TEST(test_ports),
 		STORE_TEST(test_processes),
 		STORE_TEST(test_file_that_is_no_store),
