@@ -74,11 +74,15 @@ class Daemon:
             self.destroy()
             raise
 
-    def start(self):
-        """Start it and wait until it answers."""
+    def start_only(self):
+        """Start it."""
         with open(self.directory / "log", "ab") as log:
             self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=log,
                                             stderr=log)
+
+    def start(self):
+        """Start it and wait until it answers."""
+        self.start_only()
         wait_until(self._answers, "vmm-mgmt to answer")
 
     def _answers(self):
