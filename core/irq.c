@@ -65,6 +65,18 @@ void msi_route_fini(struct msi_route *route)
 	route->fd = -1;
 }
 
+void msi_route_disable(struct msi_route *route)
+{
+	int err;
+
+	if (!route->attached)
+		return;
+	err = route->hv->ops->irqfd_detach(route->hv, route->gsi, route->fd);
+	if (err < 0)
+		log_guest("irq: GSI %d could not be masked: %s", route->gsi, strerror(-err));
+	route->attached = false;
+}
+
 int msi_route_enable(struct msi_route *route, uint64_t addr, uint32_t data)
 {
 	const struct hypervisor_ops *ops = route->hv->ops;
@@ -74,8 +86,11 @@ int msi_route_enable(struct msi_route *route, uint64_t addr, uint32_t data)
 		return 0;
 	/* An irqfd in place follows its GSI's new message, so it need not be taken off. */
 	err = ops->msi_route_set(route->hv, route->gsi, addr, data, route->requester);
-	if (err < 0)
+	if (err < 0) {
+		/* What it raised before is not what was asked for: rather nothing. */
+		msi_route_disable(route);
 		return err;
+	}
 	route->gsi = err;
 	route->addr = addr;
 	route->data = data;
@@ -87,18 +102,6 @@ int msi_route_enable(struct msi_route *route, uint64_t addr, uint32_t data)
 		return err;
 	route->attached = true;
 	return 0;
-}
-
-void msi_route_disable(struct msi_route *route)
-{
-	int err;
-
-	if (!route->attached)
-		return;
-	err = route->hv->ops->irqfd_detach(route->hv, route->gsi, route->fd);
-	if (err < 0)
-		log_guest("irq: GSI %d could not be masked: %s", route->gsi, strerror(-err));
-	route->attached = false;
 }
 
 bool msi_route_pending(const struct msi_route *route)

@@ -47,7 +47,7 @@ struct msi_route {
 must_check int msi_route_init(struct msi_route *route, struct hypervisor *hv, uint16_t requester);
 void msi_route_fini(struct msi_route *route);
 
-/* Sets the message and unmasks; pending signals are delivered. 0 or -errno. */
+/* Sets the message and unmasks; pending signals are delivered. 0, or -errno and it is masked. */
 must_check int msi_route_enable(struct msi_route *route, uint64_t addr, uint32_t data);
 /* Masks. Signals from now on are pending. */
 void msi_route_disable(struct msi_route *route);

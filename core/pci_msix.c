@@ -23,7 +23,7 @@ struct pci_msix {
 	uint32_t table_offset;
 	uint32_t pba_offset;
 	bool enabled; /* as in the capability, when it was last looked at */
-	bool masked;
+	bool masked;  /* by the function mask, or for want of Bus Master Enable */
 	struct msix_entry table[PCI_MSIX_MAX_VECTORS];
 	struct msi_route routes[PCI_MSIX_MAX_VECTORS];
 };
@@ -61,7 +61,7 @@ static void msix_update_all(struct pci_msix *msix)
 	uint16_t flags = get_le16(msix->pci->config + msix->cap + PCI_MSIX_FLAGS);
 
 	msix->enabled = flags & PCI_MSIX_FLAGS_ENABLE;
-	msix->masked = flags & PCI_MSIX_FLAGS_MASKALL;
+	msix->masked = (flags & PCI_MSIX_FLAGS_MASKALL) || !pci_device_can_master(msix->pci);
 	for (unsigned int i = 0; i < msix->vectors; i++)
 		msix_update(msix, i);
 }
@@ -221,7 +221,8 @@ void pci_msix_write(struct pci_msix *msix, uint64_t offset, unsigned int size, u
 
 void pci_msix_config_written(struct pci_msix *msix, uint16_t offset, unsigned int len)
 {
-	if (range_overlaps(offset, len, msix->cap + PCI_MSIX_FLAGS, 2))
+	if (range_overlaps(offset, len, msix->cap + PCI_MSIX_FLAGS, 2) ||
+	    range_overlaps(offset, len, PCI_COMMAND, 2))
 		msix_update_all(msix);
 }
 

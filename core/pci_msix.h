@@ -14,7 +14,8 @@ struct pci_msix;
 /*
  * Adds the capability to pci and serves table (at `table_offset`) and PBA (at `pba_offset`) of
  * `bar`: the device's BAR handler passes accesses within pci_msix_claims to pci_msix_read/write.
- * The caller also passes config_written on to pci_msix_config_written.
+ * The caller also passes config_written on to pci_msix_config_written. While Bus Master Enable is
+ * off the function sends nothing, messages included (PCI 3.0 §6.2.2): vectors count as masked.
  */
 must_check int pci_msix_create(struct pci_device *pci, struct hypervisor *hv, unsigned int vectors,
 			       unsigned int bar, uint32_t table_offset, uint32_t pba_offset,

@@ -6,7 +6,10 @@
 
 static struct fake_hypervisor *fake_of(struct hypervisor *hv)
 {
-	return container_of(hv, struct fake_hypervisor, hv);
+	struct fake_hypervisor *fake = container_of(hv, struct fake_hypervisor, hv);
+
+	fake->calls++;
+	return fake;
 }
 
 static int fake_irq_set(struct hypervisor *hv, uint32_t gsi, bool level)

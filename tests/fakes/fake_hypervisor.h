@@ -36,6 +36,7 @@ struct fake_hypervisor {
 	unsigned int message_count;
 	struct ioeventfd ioeventfds[FAKE_IOEVENTFDS];
 	unsigned int ioeventfd_count;
+	unsigned long calls; /* of any operation */
 	int fail; /* < 0: every call from now on returns this */
 };
 

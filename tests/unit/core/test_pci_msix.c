@@ -43,6 +43,7 @@ static int setup(void **state)
 	assert_int_equal(pci_msix_create(&f->pci, &f->fake.hv, VECTORS, 1, TABLE, PBA, &f->msix),
 			 0);
 	f->cap = f->pci.config[PCI_CAPABILITY_LIST];
+	pci_device_config_write(&f->pci, PCI_COMMAND, 2, PCI_COMMAND_MASTER);
 	*state = f;
 	return 0;
 }
@@ -189,6 +190,107 @@ static void test_state_travels_with_what_is_pending(void **state)
 	teardown(&other);
 }
 
+/* A message is a write to memory like any other: only a bus master sends one. */
+static void test_nothing_is_sent_without_bus_mastering(void **state)
+{
+	struct fixture *f = *state;
+
+	control(f, PCI_MSIX_FLAGS_ENABLE);
+	program(f, 0, 0x30, false);
+	pci_device_config_write(&f->pci, PCI_COMMAND, 2, 0);
+	pci_msix_notify(f->msix, 0);
+	assert_int_equal(fake_hypervisor_poll(&f->fake), 0);
+	assert_int_equal(pci_msix_read(f->msix, PBA, 4), 1);
+	pci_device_config_write(&f->pci, PCI_COMMAND, 2, PCI_COMMAND_MASTER);
+	assert_int_equal(f->fake.message_count, 1);
+	assert_int_equal(pci_msix_read(f->msix, PBA, 4), 0);
+}
+
+/* What the hypervisor refuses leaves a masked vector, not one that raises its old message. */
+static void test_an_undeliverable_message_silences_its_vector(void **state)
+{
+	struct fixture *f = *state;
+
+	control(f, PCI_MSIX_FLAGS_ENABLE);
+	program(f, 0, 0x30, false);
+	program(f, 1, 0x31, false);
+	f->fake.fail = -EINVAL;
+	pci_msix_write(f->msix, TABLE, 8, 0xdeadbeefdeadbeefULL);
+	f->fake.fail = 0;
+	pci_msix_notify(f->msix, 0);
+	pci_msix_notify(f->msix, 1);
+	assert_int_equal(fake_hypervisor_poll(&f->fake), 1);
+	assert_int_equal(fake_hypervisor_last(&f->fake)->data, 0x31);
+	assert_int_equal(pci_msix_read(f->msix, PBA, 4), 1);
+	pci_msix_write(f->msix, TABLE, 8, 0xfee00000);
+	assert_int_equal(f->fake.message_count, 2);
+	assert_int_equal(fake_hypervisor_last(&f->fake)->data, 0x30);
+}
+
+static void test_a_million_toggles_cost_a_call_each_and_leave_nothing(void **state)
+{
+	struct fixture *f = *state;
+	unsigned int routes = 0;
+
+	control(f, PCI_MSIX_FLAGS_ENABLE);
+	program(f, 0, 0x30, false);
+	program(f, 2, 0x32, false);
+	for (unsigned int i = 0; i < 1000000; i++) {
+		unsigned long before = f->fake.calls;
+
+		pci_msix_write(f->msix, TABLE + 2 * 16 + 12, 4, !(i & 1));
+		assert_true(f->fake.calls - before <= 2);
+	}
+	for (unsigned int i = 0; i < 10000; i++) {
+		unsigned long before = f->fake.calls;
+
+		control(f, PCI_MSIX_FLAGS_ENABLE | (i & 1 ? 0 : PCI_MSIX_FLAGS_MASKALL));
+		assert_true(f->fake.calls - before <= 2 * VECTORS);
+	}
+	for (unsigned int i = 0; i < FAKE_GSIS; i++)
+		routes += f->fake.routes[i].used;
+	assert_int_equal(routes, 2);
+	pci_msix_notify(f->msix, 2);
+	assert_int_equal(fake_hypervisor_poll(&f->fake), 1);
+	assert_int_equal(fake_hypervisor_last(&f->fake)->data, 0x32);
+}
+
+/* Every width at every offset about the ends of table and PBA: only whole aligned words count. */
+static void test_odd_accesses_change_nothing(void **state)
+{
+	struct fixture *f = *state;
+	static struct pci_msix_state before, after;
+	static const struct {
+		uint64_t from, to;
+	} ends[] = { { TABLE - 16, TABLE + 1 }, { TABLE + VECTORS * 16, TABLE + VECTORS * 16 + 17 },
+		     { PBA - 16, PBA + 24 } };
+
+	for (unsigned int v = 0; v < VECTORS; v++)
+		program(f, v, 0x30 + v, v & 1);
+	pci_msix_save(f->msix, &before);
+	for (unsigned int i = 0; i < ARRAY_SIZE(ends); i++)
+		for (uint64_t at = ends[i].from; at < ends[i].to; at++)
+			for (unsigned int size = 1; size <= 8; size *= 2) {
+				if (at >= TABLE && at < TABLE + VECTORS * 16 && size >= 4 &&
+				    !(at & (size - 1)))
+					continue;
+				pci_msix_write(f->msix, at, size, UINT64_MAX);
+				pci_msix_read(f->msix, at, size);
+			}
+	for (uint64_t at = TABLE; at < TABLE + VECTORS * 16; at++)
+		for (unsigned int size = 1; size <= 8; size *= 2)
+			if (size < 4 || at & (size - 1)) {
+				pci_msix_write(f->msix, at, size, UINT64_MAX);
+				assert_int_equal(pci_msix_read(f->msix, at, size), 0);
+			}
+	pci_msix_save(f->msix, &after);
+	assert_memory_equal(&before, &after, sizeof(before));
+	/* The very last word of the table is one of its own. */
+	pci_msix_write(f->msix, TABLE + VECTORS * 16 - 8, 8, 0x177777777ULL);
+	assert_true(pci_msix_read(f->msix, TABLE + VECTORS * 16 - 8, 8) == 0x177777777ULL);
+	assert_int_equal(pci_msix_read(f->msix, TABLE + VECTORS * 16, 8), 0);
+}
+
 static void test_impossible_layouts_are_refused(void **state)
 {
 	struct fixture *f = *state;
@@ -212,6 +314,10 @@ int main(void)
 		T(test_reset_forgets),
 		T(test_state_travels_with_what_is_pending),
 		T(test_impossible_layouts_are_refused),
+		T(test_nothing_is_sent_without_bus_mastering),
+		T(test_an_undeliverable_message_silences_its_vector),
+		T(test_a_million_toggles_cost_a_call_each_and_leave_nothing),
+		T(test_odd_accesses_change_nothing),
 	};
 
 	return cmocka_run_group_tests_name("pci_msix", tests, NULL, NULL);
