@@ -356,7 +356,8 @@ int machine_reset(struct machine *m, struct machine_error *error)
 	int ret;
 
 	*error = (struct machine_error){0};
-	TAILQ_FOREACH(dev, &m->devices, link) {
+	/* Youngest first: the chipset's windows can only come home when no BAR is there any more. */
+	TAILQ_FOREACH_REVERSE(dev, &m->devices, device_list, link) {
 		device_enter(dev);
 		if (dev->ops->reset)
 			dev->ops->reset(dev);
