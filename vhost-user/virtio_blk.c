@@ -171,10 +171,12 @@ static void init_config(struct virtio_blk *blk)
 
 	blk->config.capacity = backend->capacity / BLOCK_SECTOR;
 	blk->config.seg_max = BLK_SEG_MAX;
+	blk->config.size_max = BLK_SEG_BYTES;
 	blk->config.blk_size = backend->logical_block;
 	blk->vp.features = 1ULL << VIRTIO_F_VERSION_1 | 1ULL << VIRTIO_RING_F_INDIRECT_DESC |
 			   1ULL << VIRTIO_RING_F_EVENT_IDX | 1ULL << VIRTIO_BLK_F_FLUSH |
-			   1ULL << VIRTIO_BLK_F_BLK_SIZE | 1ULL << VIRTIO_BLK_F_SEG_MAX;
+			   1ULL << VIRTIO_BLK_F_BLK_SIZE | 1ULL << VIRTIO_BLK_F_SEG_MAX |
+			   1ULL << VIRTIO_BLK_F_SIZE_MAX;
 	if (backend->read_only)
 		blk->vp.features |= 1ULL << VIRTIO_BLK_F_RO;
 }

@@ -142,7 +142,8 @@ static void submit_transfer(struct blk_request *req, uint64_t sector, const stru
 	struct virtio_blk *blk = req->blk;
 	bool write = req->type == VIRTIO_BLK_T_OUT;
 
-	if (req->data_len % BLOCK_SECTOR || sector > blk->backend->capacity / BLOCK_SECTOR ||
+	if (req->data_len % BLOCK_SECTOR || req->data_len > BLK_REQUEST_BYTES ||
+	    sector > blk->backend->capacity / BLOCK_SECTOR ||
 	    !range_within(sector * BLOCK_SECTOR, req->data_len, blk->backend->capacity) ||
 	    (write && blk->backend->read_only)) {
 		refuse(req);

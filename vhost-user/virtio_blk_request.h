@@ -13,6 +13,9 @@
 
 #define BLK_QUEUE_SIZE 128u
 #define BLK_SEG_MAX (BLK_QUEUE_SIZE - 2) /* header and status take a descriptor each */
+#define BLK_SEG_BYTES (256 * KIB)
+/* The largest request that keeps to both: what a driver can have under way is bounded by it. */
+#define BLK_REQUEST_BYTES (BLK_SEG_MAX * BLK_SEG_BYTES)
 #define BLK_PIECES (BLK_QUEUE_SIZE + 16) /* a descriptor may cross from one memory slot to another */
 
 struct virtio_blk;

@@ -188,7 +188,7 @@ static void begin_start(struct virtio_pci *vp)
 	const uint8_t live = VIRTIO_CONFIG_S_DRIVER_OK | VIRTIO_CONFIG_S_FEATURES_OK;
 	int err;
 
-	if (vp->started || (vp->status & live) != live ||
+	if (vp->started || !vp->can_master || (vp->status & live) != live ||
 	    vp->status & (VIRTIO_CONFIG_S_NEEDS_RESET | VIRTIO_CONFIG_S_FAILED))
 		return;
 	vp->calls_pending = false;
@@ -216,6 +216,8 @@ static void sync_status(struct virtio_pci *vp)
 	}
 	if (!vp->started) {
 		begin_start(vp);
+	} else if (!vp->can_master) {
+		begin_stop(vp);
 	} else if (vp->calls_pending && !vp->stopping) {
 		vp->calls_pending = false;
 		if (vp->ops->calls_changed)
@@ -265,7 +267,7 @@ void virtio_pci_reset(struct virtio_pci *vp)
 	finish_reset(vp);
 	pci_msix_reset(vp->msix);
 	pci_device_reset(&vp->pci);
-	vp->msix_enabled = false;
+	vp->msix_enabled = vp->can_master = false;
 }
 
 /* Descriptors */

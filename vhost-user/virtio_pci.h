@@ -7,6 +7,9 @@
  * belong to the io thread: a status write that starts or resets the device is passed there
  * through an eventfd, and status reads 0 only once the rings have stopped.
  *
+ * Rings run only while Bus Master Enable is set: clearing it stops them with their positions kept
+ * (soon, not within the write: a peer has to be asked), setting it lets them go on from there.
+ *
  * The functions of struct device_ops (reset, quiesce, resume, save, load, destroy) of the
  * embedding device run on the io thread with the vCPUs paused.
  */
@@ -109,6 +112,7 @@ struct virtio_pci {
 	bool calls_pending; /* an interrupt vector changed */
 	bool quiesced;	    /* between quiesce and resume: nothing starts */
 	bool msix_enabled;  /* as last seen */
+	bool can_master;    /* likewise: Bus Master Enable, without which no ring may run */
 	_Atomic bool has_stopped;
 	bool doorbells_mapped;
 	uint64_t registers_addr; /* of BAR 0, while mapped */

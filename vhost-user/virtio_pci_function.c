@@ -32,6 +32,10 @@ static void config_written(struct pci_device *pci, uint16_t offset, unsigned int
 		vp->calls_pending = true;
 		virtio_pci_wake(vp);
 	}
+	if (pci_device_can_master(pci) != vp->can_master) {
+		vp->can_master = !vp->can_master;
+		virtio_pci_wake(vp);
+	}
 	virtio_pci_window_written(vp, offset, len);
 }
 

@@ -69,6 +69,7 @@ int virtio_pci_load(struct virtio_pci *vp, const struct virtio_pci_state *state)
 	if (err)
 		return err;
 	vp->msix_enabled = pci_msix_enabled(vp->msix);
+	vp->can_master = pci_device_can_master(&vp->pci);
 	vp->acked = state->acked;
 	vp->device_feature_select = state->device_feature_select;
 	vp->driver_feature_select = state->driver_feature_select;

@@ -48,6 +48,12 @@ uint32_t config_read(uint8_t bus, uint8_t devfn, uint16_t offset)
 	return in32(0xcfc);
 }
 
+void config_write(uint8_t bus, uint8_t devfn, uint16_t offset, uint32_t value)
+{
+	out32(0xcf8, 0x80000000u | (uint32_t)bus << 16 | (uint32_t)devfn << 8 | (offset & 0xfc));
+	out32(0xcfc, value);
+}
+
 uint32_t ecam_read(uint8_t bus, uint8_t devfn, uint16_t offset)
 {
 	return mem_read32(ECAM + ((uint32_t)bus << 20 | (uint32_t)devfn << 12 | offset));

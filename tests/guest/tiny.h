@@ -64,6 +64,7 @@ void put_hex(uint32_t value);
 void report(const char *name, uint32_t value);
 
 uint32_t config_read(uint8_t bus, uint8_t devfn, uint16_t offset);	/* by CF8h */
+void config_write(uint8_t bus, uint8_t devfn, uint16_t offset, uint32_t value);
 uint32_t ecam_read(uint8_t bus, uint8_t devfn, uint16_t offset);
 
 /* tiny_virtio.c: reads the first sector of the disk behind the first root port, if there is one. */

@@ -92,6 +92,7 @@ static bool start(void)
 	notify = find_structure(CAP_NOTIFY);
 	if (!common || !notify)
 		return false;
+	config_write(1, 0, 4, config_read(1, 0, 4) | 1u << 2); /* Bus Master Enable */
 	write8(common + 20, 0);
 	while (read8(common + 20))
 		;

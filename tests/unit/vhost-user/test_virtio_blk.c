@@ -7,78 +7,16 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
+#include "tests/unit/vhost-user/memory_disk.h"
 #include "tests/unit/vhost-user/virtio_rig.h"
 #include "vhost-user/virtio_blk.h"
 
-#define DISK_SECTORS 64u
 #define FEATURES                                                                         \
 	(1ULL << VIRTIO_F_VERSION_1 | 1ULL << VIRTIO_BLK_F_FLUSH |                       \
 	 1ULL << VIRTIO_RING_F_INDIRECT_DESC | 1ULL << VIRTIO_RING_F_EVENT_IDX)
 #define QUEUE_SIZE 32u
 
-/* A disk that completes at once, or when told to (drain, or the test). */
-struct memory_disk {
-	struct block_backend be;
-	uint8_t data[DISK_SECTORS * BLOCK_SECTOR];
-	bool deferred;
-	int fail;
-	struct block_request *held[256];
-	unsigned int held_count, flushes, kicks;
-	bool destroyed;
-};
-
 static struct memory_disk disk;
-
-static void disk_complete(struct block_request *req)
-{
-	uint64_t at = req->offset;
-
-	for (unsigned int i = 0; i < req->iov_count && !disk.fail && req->op != BLOCK_FLUSH; i++) {
-		size_t len = req->iov[i].iov_len;
-
-		assert_true(range_within(at, len, sizeof(disk.data)));
-		if (req->op == BLOCK_READ)
-			memcpy(req->iov[i].iov_base, disk.data + at, len);
-		else
-			memcpy(disk.data + at, req->iov[i].iov_base, len);
-		at += len;
-	}
-	disk.flushes += req->op == BLOCK_FLUSH;
-	req->done(req, disk.fail);
-}
-
-static void disk_submit(struct block_backend *be, struct block_request *req)
-{
-	if (!disk.deferred) {
-		disk_complete(req);
-		return;
-	}
-	assert_true(disk.held_count < ARRAY_SIZE(disk.held));
-	disk.held[disk.held_count++] = req;
-}
-
-static void disk_kick(struct block_backend *be)
-{
-	disk.kicks++;
-}
-
-static void disk_drain(struct block_backend *be)
-{
-	while (disk.held_count) {
-		struct block_request *req = disk.held[0];
-
-		memmove(disk.held, disk.held + 1, --disk.held_count * sizeof(disk.held[0]));
-		disk_complete(req);
-	}
-}
-
-static void disk_destroy(struct block_backend *be)
-{
-	disk.destroyed = true;
-}
-
-static const struct block_backend_ops disk_ops = {
-	.submit = disk_submit, .kick = disk_kick, .drain = disk_drain, .destroy = disk_destroy};
 
 struct fixture {
 	struct virtio_rig rig;
@@ -95,13 +33,8 @@ static void plug(struct fixture *f)
 	struct pci_device *pci;
 
 	virtio_rig_init(&f->rig);
-	disk = (struct memory_disk){.be = {.ops = &disk_ops,
-					   .capacity = sizeof(disk.data),
-					   .logical_block = BLOCK_SECTOR,
-					   .physical_block = 4096,
-					   .read_only = f->read_only}};
-	for (unsigned int i = 0; i < sizeof(disk.data); i++)
-		disk.data[i] = (uint8_t)(i / BLOCK_SECTOR);
+	memory_disk_init(&disk);
+	disk.be.read_only = f->read_only;
 	params.loop = f->rig.loop;
 	params.hv = &f->rig.hv.hv;
 	params.dma = dma_space_dma(f->rig.space);
@@ -202,7 +135,7 @@ static void test_config(void **state)
 	struct fixture *f = *state;
 
 	assert_int_equal(pci_bus_config_read(f->rig.bus, 0, RIG_DEVFN, PCI_VENDOR_ID, 4), 0x10421af4);
-	assert_int_equal(virtio_rig_config(&f->rig, 0, 8), DISK_SECTORS);
+	assert_int_equal(virtio_rig_config(&f->rig, 0, 8), MEMORY_DISK_SECTORS);
 	assert_int_equal(virtio_rig_config(&f->rig, offsetof(struct virtio_blk_config, blk_size), 4),
 			 BLOCK_SECTOR);
 	assert_true(virtio_rig_config(&f->rig, offsetof(struct virtio_blk_config, seg_max), 4) > 2);
@@ -224,7 +157,7 @@ static void test_read_write(void **state)
 	assert_int_equal(data[1023], 6);
 	assert_int_equal(virtio_rig_messages(&f->rig, 1), 1);
 	memset(data, 0x77, 512);
-	request(f, VIRTIO_BLK_T_OUT, DISK_SECTORS - 1, 512, f);
+	request(f, VIRTIO_BLK_T_OUT, MEMORY_DISK_SECTORS - 1, 512, f);
 	assert_int_equal(complete(f, &written), VIRTIO_BLK_S_OK);
 	assert_int_equal(written, 1);
 	assert_int_equal(disk.data[sizeof(disk.data) - 1], 0x77);
@@ -254,8 +187,8 @@ static void test_refusals(void **state)
 	struct fixture *f = *state;
 
 	start(f, FEATURES);
-	assert_int_equal(one(f, VIRTIO_BLK_T_IN, DISK_SECTORS, 512), VIRTIO_BLK_S_IOERR);
-	assert_int_equal(one(f, VIRTIO_BLK_T_IN, DISK_SECTORS - 1, 1024), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(one(f, VIRTIO_BLK_T_IN, MEMORY_DISK_SECTORS, 512), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(one(f, VIRTIO_BLK_T_IN, MEMORY_DISK_SECTORS - 1, 1024), VIRTIO_BLK_S_IOERR);
 	assert_int_equal(one(f, VIRTIO_BLK_T_IN, UINT64_MAX / 512 + 1, 512), VIRTIO_BLK_S_IOERR);
 	assert_int_equal(one(f, VIRTIO_BLK_T_OUT, UINT64_MAX, 512), VIRTIO_BLK_S_IOERR);
 	assert_int_equal(one(f, VIRTIO_BLK_T_IN, 0, 100), VIRTIO_BLK_S_IOERR);
@@ -376,7 +309,7 @@ static void test_reset_in_flight(void **state)
 	virtio_rig_write(&f->rig, VIRTIO_PCI_COMMON_STATUS, 1, 0);
 	virtio_rig_settle(&f->rig);
 	assert_int_not_equal(virtio_rig_status(&f->rig), 0); /* the disk may still write */
-	disk_drain(&disk.be);
+	memory_disk_drain(&disk.be);
 	virtio_rig_settle(&f->rig);
 	assert_int_equal(virtio_rig_status(&f->rig), 0);
 	assert_true(arrived(&arrival));
@@ -425,8 +358,8 @@ static void test_many_in_flight(void **state)
 	virtio_rig_kick(&f->rig, 0, &f->vd);
 	virtio_rig_settle(&f->rig);
 	assert_int_equal(disk.held_count, count);
-	while (disk.held_count)
-		disk_complete(disk.held[--disk.held_count]);
+	memory_disk_reverse(&disk);
+	memory_disk_drain(&disk.be);
 	for (unsigned int i = 0; i < count; i++) {
 		assert_true(arrived(&arrival));
 		assert_ptr_equal(arrival.token, &seen[count - 1 - i]);

@@ -22,8 +22,13 @@ static void intx_set(void *sink, unsigned int input, bool level)
 
 void virtio_rig_init(struct virtio_rig *rig)
 {
+	virtio_rig_init_sized(rig, RIG_MEMORY);
+}
+
+void virtio_rig_init_sized(struct virtio_rig *rig, uint64_t memory)
+{
 	const struct mem_slot_request slot = {
-		.size = RIG_MEMORY, .page_size = 4 * KIB, .name = "rig"};
+		.size = memory, .page_size = 4 * KIB, .name = "rig"};
 	struct pci_host host = {.intx_set = intx_set, .intx_sink = rig};
 	char why[256];
 
@@ -40,6 +45,7 @@ void virtio_rig_init(struct virtio_rig *rig)
 	rig_check(rig->bus);
 	rig_check(guest_memory_add_slot(rig->memory, &slot, why, sizeof(why)) == 0);
 	rig_check(dma_space_create_identity(rig->memory, "rig", &rig->space) == 0);
+	rig->size = memory;
 	rig->next_free = 64 * KIB;
 }
 
@@ -81,15 +87,21 @@ static uint16_t find_cap(struct virtio_rig *rig, uint8_t id, int cfg_type)
 	return 0;
 }
 
+void virtio_rig_plug_again(struct virtio_rig *rig)
+{
+	config_write(rig, PCI_COMMAND, 2, 0);
+	config_write(rig, PCI_BASE_ADDRESS_0, 4, RIG_REGISTERS);
+	config_write(rig, PCI_BASE_ADDRESS_1, 4, RIG_MSIX);
+	config_write(rig, PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+}
+
 void virtio_rig_plug(struct virtio_rig *rig, struct pci_device *pci)
 {
 	uint16_t cap;
 
 	rig->pci = pci;
 	rig_check(pci_bus_add(rig->bus, pci, RIG_DEVFN) == 0);
-	config_write(rig, PCI_BASE_ADDRESS_0, 4, RIG_REGISTERS);
-	config_write(rig, PCI_BASE_ADDRESS_1, 4, RIG_MSIX);
-	config_write(rig, PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+	virtio_rig_plug_again(rig);
 	cap = find_cap(rig, PCI_CAP_ID_VNDR, VIRTIO_PCI_CAP_NOTIFY_CFG);
 	rig_check(cap);
 	rig->notify_off = config_read(rig, cap + VIRTIO_PCI_CAP_OFFSET, 4);
@@ -150,6 +162,18 @@ void virtio_rig_settle(struct virtio_rig *rig)
 	run(&wait);
 }
 
+static void stop(void *opaque)
+{
+	loop_stop(opaque);
+}
+
+void virtio_rig_turn(struct virtio_rig *rig)
+{
+	rig_check(loop_post(rig->loop, stop, rig->loop) == 0);
+	loop_run(rig->loop);
+	fake_hypervisor_poll(&rig->hv);
+}
+
 uint64_t virtio_rig_read(struct virtio_rig *rig, uint64_t offset, unsigned int size)
 {
 	uint64_t value;
@@ -174,7 +198,7 @@ gpa_t virtio_rig_alloc(struct virtio_rig *rig, uint64_t size, uint64_t align)
 {
 	gpa_t gpa = ALIGN_UP(rig->next_free, align);
 
-	rig_check(gpa + size <= RIG_MEMORY);
+	rig_check(gpa + size <= rig->size);
 	rig->next_free = gpa + size;
 	memset(virtio_rig_ptr(rig, gpa), 0, size);
 	return gpa;

@@ -30,20 +30,25 @@ struct virtio_rig {
 	struct fake_hypervisor hv;
 	struct pci_device *pci; /* the function under test; destroyed with the rig */
 	bool intx;
+	uint64_t size;	    /* of guest memory */
 	uint64_t next_free; /* of guest memory */
 	unsigned int notify_off; /* of queue 0, in BAR 0 */
 };
 
 void virtio_rig_init(struct virtio_rig *rig);
+void virtio_rig_init_sized(struct virtio_rig *rig, uint64_t memory); /* bytes instead of RIG_MEMORY */
 void virtio_rig_fini(struct virtio_rig *rig);
 
 /* Puts the function on the bus and maps its BARs. */
 void virtio_rig_plug(struct virtio_rig *rig, struct pci_device *pci);
+void virtio_rig_plug_again(struct virtio_rig *rig); /* BARs and command register, after a reset */
 
 /* Runs the loop until done(opaque); aborts the test's wait after RIG_WAIT_MS: then false. */
 bool virtio_rig_run_until(struct virtio_rig *rig, bool (*done)(void *opaque), void *opaque);
 /* Runs the loop until it has seen everything that is ready now. */
 void virtio_rig_settle(struct virtio_rig *rig);
+/* One turn of the loop: what is ready now. */
+void virtio_rig_turn(struct virtio_rig *rig);
 
 /* Registers of the common structure, by VIRTIO_PCI_COMMON_ offsets. */
 uint64_t virtio_rig_read(struct virtio_rig *rig, uint64_t offset, unsigned int size);
