@@ -14,7 +14,7 @@
 #define SPAWN_TIMEOUT_MS 30000u
 #define CALL_TIMEOUT_MS 30000u /* EAL takes its time on a slow host */
 #define STOP_PATIENCE_NS (10ULL * 1000000000)
-#define RESTART_MIN_MS 100u
+#define RESTART_MIN_MS 20u /* every guest's network waits for it */
 #define RESTART_MAX_MS 10000u
 #define PROCESS_NAME "switch"
 #define SWITCH_UID 60998u /* as vmm-launch has it */
