@@ -6,13 +6,13 @@ import json
 import os
 import pathlib
 import random
-import statistics
 import sys
 import time
 
 os.environ.setdefault("BUILD_DIR", str(pathlib.Path(__file__).resolve().parents[2] / "build"))
 
 import kill_mgmt  # noqa: E402
+import kill_switch  # noqa: E402
 
 
 def percentile(values, share):
@@ -27,7 +27,16 @@ def mgmt(args, progress):
     return {**figures, "restart_ms_p50": percentile(times, 0.5), "restart_ms_p99": percentile(times, 0.99)}
 
 
-WHATS = {"mgmt": mgmt}
+def switch(args, progress):
+    """The figures of a switch campaign."""
+    loop = kill_switch.Loop(random.Random(args.seed), ports=args.ports)
+    figures = loop.run(args.cycles, progress)
+    times = figures.pop("outage_ms")
+    return {**figures, "outage_ms_p50": percentile(times, 0.5), "outage_ms_p99": percentile(times, 0.99),
+            "outage_ms_max": percentile(times, 1)}
+
+
+WHATS = {"mgmt": mgmt, "switch": switch}
 
 
 def parse_arguments():
@@ -38,6 +47,8 @@ def parse_arguments():
                         help="of all that is random (the time)")
     parser.add_argument("--clients", type=int, default=4, metavar="N",
                         help="mgmt: VMs being changed at once (%(default)s)")
+    parser.add_argument("--ports", type=int, default=32, metavar="N",
+                        help="switch: ports under load, an even number up to 64 (%(default)s)")
     return parser.parse_args()
 
 

@@ -4,6 +4,7 @@ import random
 import sys
 
 import kill_mgmt
+import kill_switch
 
 
 def make_rng():
@@ -17,3 +18,9 @@ def test_mgmt():
     figures = kill_mgmt.Loop(make_rng()).run(25)
     print(figures)
     assert figures["cycles"] == 25 and figures["lost"] > 25 and figures["readopted"] > 0
+
+
+def test_switch():
+    figures = kill_switch.Loop(make_rng(), ports=16).run(6)
+    print(figures)
+    assert figures["cycles"] == 6 and figures["received"] > 0

@@ -7,6 +7,7 @@
  *   unwilling    refuses every command once it runs; with the word pausable too, all but vm.pause
  *   slow         runs only after it was asked for its state
  *   never        is asked, and does not run
+ *   unplugged    leaves its NICs to others
  *   over-well, over-badly   the guest powers off or faults before anybody can ask
  */
 #include <signal.h>
@@ -164,6 +165,8 @@ static int connect_nics(const struct peer *peer)
 	json_t *nic;
 	size_t i;
 
+	if (told(peer, "unplugged"))
+		return 0;
 	json_array_foreach(json_object_get(peer->config, "nics"), i, nic) {
 		int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
