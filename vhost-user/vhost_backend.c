@@ -52,6 +52,7 @@ static int init_parts(struct vhost_backend *be, const struct vhost_backend_confi
 void backend_free(struct vhost_backend *be)
 {
 	loop_io_remove(be->memory_io);
+	loop_timer_destroy(be->stall);
 	peer_memory_fini(&be->memory);
 	if (be->null_fd >= 0)
 		close(be->null_fd);

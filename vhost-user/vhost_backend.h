@@ -57,7 +57,8 @@ struct vhost_backend_ops {
 	/* A peer has connected. NULL: don't care. */
 	void (*connected)(void *opaque);
 	/* The session is over, its rings were stopped, its memory unmapped. The back end waits for
-	 * the next peer by itself. NULL: don't care. */
+	 * the next peer by itself (5 s later if this one blocked a data thread, so that doing so
+	 * again and again costs others little). NULL: don't care. */
 	void (*gone)(void *opaque, enum vhost_fault reason);
 	/* NET_SET_MTU. 0, or -EINVAL to refuse it. NULL: feature not offered. */
 	int (*set_mtu)(void *opaque, uint16_t mtu);
@@ -102,7 +103,7 @@ must_check int vhost_backend_create(const struct vhost_backend_config *config,
  */
 void vhost_backend_destroy(struct vhost_backend *be, void (*done)(void *opaque), void *opaque);
 
-/* The owner's answer to ring_stop. */
+/* The owner's answer to ring_stop. A ring that is broken by then ends the session. */
 void vhost_backend_ring_stopped(struct vhost_backend *be, unsigned int index);
 
 /* Ends the session for a fault the owner found (a broken ring, say): it comes back as gone. */

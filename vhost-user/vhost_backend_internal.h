@@ -13,6 +13,10 @@
 /* ns between attempts to find a peer */
 #define BACKEND_RETRY_MIN 5000000ull
 #define BACKEND_RETRY_MAX 1000000000ull
+/* ns without a peer after one that held up a data thread, and so others: it may cost them little */
+#define BACKEND_BLOCKED_WAIT 5000000000ull
+/* ns for a message once it has begun, and for the peer to read what it is sent */
+#define BACKEND_STALL 3000000000ull
 
 enum ring_state {
 	RING_IDLE,     /* ours: may be changed */
@@ -48,7 +52,7 @@ struct vhost_backend {
 
 	int listen_fd; /* -1: none */
 	struct loop_io *listen_io;
-	struct loop_timer *retry; /* client */
+	struct loop_timer *retry; /* when to seek a peer, or to listen again */
 	uint64_t retry_delay;	  /* ns */
 	int null_fd;		  /* /dev/null: the call of a driver that gave none */
 
@@ -57,6 +61,8 @@ struct vhost_backend {
 	struct loop_io *io;
 	struct vhost_stream stream;
 	struct vhost_outbox outbox;
+	struct loop_timer *stall; /* runs while a message is incomplete or an answer unread */
+	bool stalling;
 	struct peer_memory memory;
 	struct loop_io *memory_io; /* memory.fault_fd */
 	uint64_t features;
@@ -124,6 +130,8 @@ void backend_leave(struct vhost_backend *be);
 
 /* A peer is on fd. 0 or -errno, then fd stays the caller's. */
 must_check int backend_session_open(struct vhost_backend *be, int fd);
+/* The stall timer's end. */
+void backend_session_stalled(void *opaque);
 /* Starts the end of the session, if it has not started yet. */
 void backend_session_end(struct vhost_backend *be, enum vhost_fault reason);
 /* The next peer may come, or is sought. */

@@ -20,6 +20,39 @@ void backend_session_end(struct vhost_backend *be, enum vhost_fault reason)
 	backend_rings_quiesce(be, be->ring_count);
 }
 
+/*
+ * Half a message holds descriptors, and one of them may be the peer's own end of this socket, which
+ * then never reads as closed; answers nobody reads hold the rest of the session up.
+ */
+static bool is_stalling(const struct vhost_backend *be)
+{
+	return be->session == SESSION_OPEN &&
+	       (be->stream.have || !vhost_outbox_empty(&be->outbox));
+}
+
+static void update_stall(struct vhost_backend *be)
+{
+	if (be->stalling == is_stalling(be))
+		return;
+	be->stalling = !be->stalling;
+	if (!be->stalling)
+		loop_timer_disarm(be->stall);
+	else if (loop_timer_arm(be->stall, BACKEND_STALL) < 0)
+		backend_session_end(be, VHOST_FAULT_NO_MEMORY);
+}
+
+void backend_session_stalled(void *opaque)
+{
+	struct vhost_backend *be = opaque;
+
+	be->stalling = false;
+	backend_enter(be);
+	if (is_stalling(be))
+		backend_session_end(be, be->stream.have ? VHOST_FAULT_MSG_TIMEOUT :
+							  VHOST_FAULT_MSG_UNREAD);
+	backend_leave(be);
+}
+
 static void update_events(struct vhost_backend *be)
 {
 	/* While an answer waits to be read nothing more is taken: no queue can grow. */
@@ -29,6 +62,7 @@ static void update_events(struct vhost_backend *be)
 
 	if (be->session == SESSION_OPEN && loop_io_set_events(be->io, events) < 0)
 		backend_session_end(be, VHOST_FAULT_NO_MEMORY);
+	update_stall(be);
 }
 
 /* REPLY_ACK: success or not, for requests that have no answer of their own. */
@@ -114,6 +148,8 @@ static void session_reset(struct vhost_backend *be)
 		backend_ring_reset(&be->rings[i], true);
 	vhost_stream_fini(&be->stream);
 	vhost_outbox_fini(&be->outbox);
+	loop_timer_disarm(be->stall);
+	be->stalling = false;
 	vhost_msg_close_fds(&be->pending);
 	be->waiting = false;
 	peer_memory_clear(&be->memory);
@@ -146,7 +182,9 @@ static void session_close(struct vhost_backend *be)
 	be->faults[be->reason]++;
 	if (be->destroying)
 		return;
-	backend_await_peer(be);
+	if (be->reason != VHOST_FAULT_RING_BLOCKED || !be->retry ||
+	    loop_timer_arm(be->retry, BACKEND_BLOCKED_WAIT) < 0)
+		backend_await_peer(be);
 	if (was_up && be->ops->link)
 		be->ops->link(be->opaque, false);
 	if (be->ops->gone && !be->destroying)
@@ -218,6 +256,12 @@ void vhost_backend_ring_stopped(struct vhost_backend *be, unsigned int index)
 	ring->base = vring_device_base(&ring->pub.vr);
 	ring->state = RING_IDLE;
 	be->busy--;
+	/* Its owner may not have come to say so; and a peer that hung up meanwhile did more. */
+	if (ring->pub.vr.fault) {
+		if (be->session == SESSION_ENDING && be->reason == VHOST_FAULT_HANGUP)
+			be->reason = ring->pub.vr.fault;
+		backend_session_end(be, ring->pub.vr.fault);
+	}
 	backend_leave(be);
 }
 

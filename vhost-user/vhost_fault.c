@@ -32,6 +32,7 @@ static const char *const names[VHOST_FAULT_COUNT] = {
 	[VHOST_FAULT_RING_ALIGN] = "ring-align",
 	[VHOST_FAULT_RING_ADDRESS] = "ring-address",
 	[VHOST_FAULT_RING_KICK] = "ring-kick",
+	[VHOST_FAULT_RING_BLOCKED] = "ring-blocked",
 	[VHOST_FAULT_RING_AVAIL_IDX] = "ring-avail-idx",
 	[VHOST_FAULT_RING_HEAD] = "ring-head",
 	[VHOST_FAULT_RING_NEXT] = "ring-next",

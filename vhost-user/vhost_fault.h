@@ -24,7 +24,7 @@ enum vhost_fault {
 	VHOST_FAULT_MSG_VALUE,		/* a field has a value that is not allowed */
 	VHOST_FAULT_MSG_STATE,		/* not now: out of order, or its feature was not negotiated */
 	VHOST_FAULT_MSG_UNREAD,		/* the peer does not read what it is sent */
-	VHOST_FAULT_MSG_TIMEOUT,	/* an answer did not come in time */
+	VHOST_FAULT_MSG_TIMEOUT,	/* an answer, or the rest of a message, did not come in time */
 	VHOST_FAULT_FEATURES,		/* features that were not offered */
 	VHOST_FAULT_NACK,		/* the peer refused a request of ours */
 
@@ -46,6 +46,7 @@ enum vhost_fault {
 	VHOST_FAULT_RING_ALIGN,		/* a part is not aligned as virtio 1.2 §2.7 asks */
 	VHOST_FAULT_RING_ADDRESS,	/* a part is not wholly inside one memory region */
 	VHOST_FAULT_RING_KICK,		/* the kick or call descriptor is of no use */
+	VHOST_FAULT_RING_BLOCKED,	/* the call descriptor made a data thread wait */
 	VHOST_FAULT_RING_AVAIL_IDX,	/* avail idx ran more than a ring ahead */
 	VHOST_FAULT_RING_HEAD,		/* head beyond the descriptor table */
 	VHOST_FAULT_RING_NEXT,		/* next beyond the descriptor table */

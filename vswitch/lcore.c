@@ -29,6 +29,14 @@ void lcore_learn(void *opaque, const struct forward_learned *learned)
 		stats_add(&lc->learn_lost, 1);
 }
 
+void lcores_alert(struct lcores *lcores)
+{
+	uint64_t one = 1;
+	ssize_t n = write(lcores->alert_fd, &one, sizeof(one));
+
+	(void)n; /* full: it is told already */
+}
+
 static void lcore_commands(struct lcore *lc)
 {
 	uint64_t one = 1;

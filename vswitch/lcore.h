@@ -10,7 +10,8 @@
  *
  * A peer's eventfd may block the lcore that writes it. The main thread's timer calls
  * lcores_watch: a lcore that has not moved since the last call is interrupted by a signal, which
- * ends the write with EINTR; port_vhost then breaks that peer.
+ * ends the write with EINTR; port_vhost then breaks that peer, and the back end makes it wait
+ * before it may come again.
  */
 #ifndef VSWITCH_LCORE_H
 #define VSWITCH_LCORE_H
@@ -61,7 +62,13 @@ void lcores_learn_rearm(struct lcores *lcores);
 unsigned int lcores_learned(struct lcores *lcores, struct forward_learned *learned,
 			    unsigned int count);
 
-/* The watchdog; called every 100 ms to 1 s. */
+/* Any lcore: a port's tick is wanted soon, its peer did something. The main thread reads alert_fd
+ * and calls it. */
+void lcores_alert(struct lcores *lcores);
+int lcores_alert_fd(const struct lcores *lcores);
+
+/* The watchdog; called every LCORE_WATCH_MS. */
+#define LCORE_WATCH_MS 20u
 void lcores_watch(struct lcores *lcores);
 
 struct lcore_info {

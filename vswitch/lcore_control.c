@@ -18,7 +18,7 @@
 
 #define LCORE_COMMANDS 64u
 #define LCORE_SIGNAL SIGUSR2
-#define LCORE_STUCK_MS 100 /* without an answer to a command */
+#define LCORE_STUCK_MS 10 /* without an answer to a command */
 
 static void lcore_interrupted(int signo)
 {
@@ -155,6 +155,11 @@ int lcores_learn_fd(const struct lcores *lcores)
 	return lcores->learn_fd;
 }
 
+int lcores_alert_fd(const struct lcores *lcores)
+{
+	return lcores->alert_fd;
+}
+
 void lcores_learn_rearm(struct lcores *lcores)
 {
 	atomic_store(&lcores->learn_told, false);
@@ -279,9 +284,10 @@ int lcores_create(const struct lcores_config *config, struct lcores **lcores)
 	all->config = *config;
 	sigaction(LCORE_SIGNAL, &action, NULL);
 	all->learn_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	all->alert_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	all->learned = rte_ring_create_elem("learned", sizeof(struct forward_learned),
 					    LCORE_LEARN_RING, SOCKET_ID_ANY, RING_F_SC_DEQ);
-	rc = all->learn_fd < 0 || !all->learned ? -ENOMEM : lcores_launch(all);
+	rc = all->learn_fd < 0 || all->alert_fd < 0 || !all->learned ? -ENOMEM : lcores_launch(all);
 	if (rc < 0) {
 		lcores_destroy(all);
 		return rc;
@@ -311,5 +317,7 @@ void lcores_destroy(struct lcores *lcores)
 	rte_ring_free(lcores->learned);
 	if (lcores->learn_fd >= 0)
 		close(lcores->learn_fd);
+	if (lcores->alert_fd >= 0)
+		close(lcores->alert_fd);
 	free(lcores);
 }

@@ -48,6 +48,7 @@ struct lcores {
 	struct rte_ring *learned;
 	int learn_fd;
 	_Atomic bool learn_told;
+	int alert_fd;
 	unsigned int count;
 	struct lcore *lcores[LCORE_MAX];
 };

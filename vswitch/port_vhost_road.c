@@ -38,18 +38,24 @@ static void vhost_note_fault(struct port_vhost *vp, enum vhost_fault fault)
 {
 	int none = VHOST_FAULT_NONE;
 
-	atomic_compare_exchange_strong(&vp->fault, &none, (int)fault);
+	if (atomic_compare_exchange_strong(&vp->fault, &none, (int)fault))
+		lcores_alert(vp->lcores);
 }
 
 static void vhost_notify(struct port_vhost *vp, struct vhost_backend_ring *ring)
 {
+	enum vhost_fault fault;
 	uint64_t one = 1;
 
 	if (!vring_device_should_notify(&ring->vr))
 		return;
 	/* EAGAIN: it is signalled already. EINTR: the peer made it block, the watchdog ended that. */
-	if (write(ring->call_fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
-		vhost_note_fault(vp, VHOST_FAULT_RING_KICK);
+	if (write(ring->call_fd, &one, sizeof(one)) >= 0 || errno == EAGAIN)
+		return;
+	fault = errno == EINTR ? VHOST_FAULT_RING_BLOCKED : VHOST_FAULT_RING_KICK;
+	/* Not once more before the main thread has acted. */
+	vring_device_break(&ring->vr, fault);
+	vhost_note_fault(vp, fault);
 }
 
 /* ---- from the peer ---- */

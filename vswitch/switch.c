@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "core/clock.h"
 #include "core/log.h"
@@ -56,17 +57,40 @@ static void switch_arm(struct vswitch *sw)
 		log_err("the timer of the forwarding table cannot be armed");
 }
 
-static void switch_tick(void *opaque)
+static void switch_tick_ports(struct vswitch *sw)
 {
-	struct vswitch *sw = opaque;
-
-	lcores_watch(sw->lcores);
 	for (unsigned int i = 0; i < PORT_MAX; i++) {
 		struct port *port = port_table_get(&sw->ports, (uint16_t)i);
 
 		if (port && port->ops->tick)
 			port->ops->tick(port);
 	}
+}
+
+static void switch_alert(void *opaque, int fd, unsigned int events)
+{
+	uint64_t count;
+	ssize_t n = read(fd, &count, sizeof(count));
+
+	(void)n;
+	(void)events;
+	switch_tick_ports(opaque);
+}
+
+static void switch_watch(void *opaque)
+{
+	struct vswitch *sw = opaque;
+
+	lcores_watch(sw->lcores);
+	if (loop_timer_arm(sw->watch, LCORE_WATCH_MS * 1000000ull) < 0)
+		log_err("the watchdog of the lcores cannot be armed");
+}
+
+static void switch_tick(void *opaque)
+{
+	struct vswitch *sw = opaque;
+
+	switch_tick_ports(sw);
 	if (++sw->ticks % SWITCH_TICKS_PER_SECOND == 0)
 		fdb_tick(sw->fdb, (uint32_t)((clock_now_ms() - sw->started_ms) / 1000));
 	switch_arm(sw);
@@ -99,10 +123,14 @@ int switch_create(const struct switch_config *config, struct vswitch **out)
 	sw->learn_io = loop_io_add(sw->loop, lcores_learn_fd(sw->lcores), LOOP_READ | LOOP_EDGE,
 				   switch_learn, sw);
 	sw->learn_timer = loop_timer_create(sw->loop, switch_learn_more, sw);
+	sw->alert_io = loop_io_add(sw->loop, lcores_alert_fd(sw->lcores), LOOP_READ, switch_alert,
+				   sw);
+	sw->watch = loop_timer_create(sw->loop, switch_watch, sw);
 	sw->tick = loop_timer_create(sw->loop, switch_tick, sw);
-	if (!sw->learn_io || !sw->learn_timer || !sw->tick)
+	if (!sw->learn_io || !sw->learn_timer || !sw->alert_io || !sw->watch || !sw->tick)
 		goto err_destroy;
 	switch_arm(sw);
+	switch_watch(sw);
 	*out = sw;
 	return 0;
 
@@ -122,6 +150,8 @@ void switch_destroy(struct vswitch *sw)
 			switch_port_remove(sw, port);
 	}
 	loop_timer_destroy(sw->tick);
+	loop_timer_destroy(sw->watch);
+	loop_io_remove(sw->alert_io);
 	loop_timer_destroy(sw->learn_timer);
 	loop_io_remove(sw->learn_io);
 	lcores_destroy(sw->lcores);

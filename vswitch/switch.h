@@ -1,6 +1,6 @@
 /*
  * The switch as a whole, as the main thread holds it: ports, forwarding table, lcores, and the
- * timer that lets addresses age and watches the lcores. The EAL has been initialized before.
+ * timers that let addresses age and watch the lcores. The EAL has been initialized before.
  *
  * All functions: main thread.
  */
@@ -20,6 +20,8 @@ struct vswitch {
 	struct lcores *lcores;
 	struct loop_io *learn_io;
 	struct loop_timer *learn_timer;
+	struct loop_io *alert_io;
+	struct loop_timer *watch;
 	struct loop_timer *tick;
 	unsigned int ticks;
 	uint64_t started_ms; /* CLOCK_MONOTONIC */

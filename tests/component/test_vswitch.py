@@ -410,7 +410,7 @@ def test_blocking_call_descriptor(switch, guests):
         a.send(frame(None, 1, b"to all" * 20))
         assert b.receive(seconds=20)
     assert evil.closed(20)
-    wait_for(lambda: switch.port("evil")["faults"] == {"ring-kick": 1}, what="the fault's counter")
+    wait_for(lambda: switch.port("evil")["faults"] == {"ring-blocked": 1}, what="the fault's counter")
     a.send(frame(2, 1, b"still here" * 10))
     assert b.receive()
 
