@@ -1,7 +1,10 @@
 #include "core/jsonrpc.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+#include "core/json_text.h"
 
 #define JSONRPC_MAX_METHOD 64u
 
@@ -78,6 +81,7 @@ int jsonrpc_parse(const char *line, size_t len, struct jsonrpc_message *msg, cha
 {
 	const json_t *id, *method;
 	json_error_t error;
+	int err;
 
 	*msg = (struct jsonrpc_message){ .kind = JSONRPC_REQUEST };
 	if (len >= JSONRPC_MAX_LINE)
@@ -86,8 +90,11 @@ int jsonrpc_parse(const char *line, size_t len, struct jsonrpc_message *msg, cha
 	if (!jsonrpc_depth_within(line, len, JSONRPC_MAX_DEPTH))
 		return refuse(RPC_INVALID_REQUEST, why, why_size,
 			      "a message may nest %u deep at most", JSONRPC_MAX_DEPTH);
-	msg->root = json_loadb(line, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
-	if (!msg->root)
+	err = json_text_load(line, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &msg->root,
+			     &error);
+	if (err == -ENOMEM)
+		return refuse(RPC_INTERNAL, why, why_size, "out of memory");
+	if (err)
 		return refuse(RPC_PARSE_ERROR, why, why_size, "not JSON at column %d: %s",
 			      error.column, error.text);
 	if (!json_is_object(msg->root))
@@ -144,7 +151,7 @@ static json_t *jsonrpc_answer(const json_t *id)
 
 json_t *jsonrpc_result(const json_t *id, json_t *result)
 {
-	return message_with(jsonrpc_answer(id), "result", result ? result : json_null());
+	return message_with(jsonrpc_answer(id), "result", result);
 }
 
 json_t *jsonrpc_error(const json_t *id, int code, const char *message, json_t *data)
@@ -157,6 +164,19 @@ json_t *jsonrpc_error(const json_t *id, int code, const char *message, json_t *d
 	if (data)
 		error = message_with(error, "data", data);
 	return message_with(jsonrpc_answer(id), "error", error);
+}
+
+size_t jsonrpc_exhausted(const json_t *id, char *line, size_t size)
+{
+	char digits[24] = "null";
+
+	if (id && !json_is_integer(id) && !json_is_null(id))
+		return 0;
+	if (json_is_integer(id))
+		snprintf(digits, sizeof(digits), "%" JSON_INTEGER_FORMAT, json_integer_value(id));
+	return (size_t)snprintf(line, size,
+				"{\"jsonrpc\":\"2.0\",\"id\":%s,\"error\":{\"code\":%d,"
+				"\"message\":\"out of memory\"}}\n", digits, RPC_INTERNAL);
 }
 
 char *jsonrpc_encode(const json_t *message, size_t *len)

@@ -1,5 +1,6 @@
 /*
- * JSON-RPC 2.0 messages, one per line, as values: parse, check, build. Pure; any thread.
+ * JSON-RPC 2.0 messages, one per line, as values: parse, check, build. Pure; any thread, but parsing
+ * is for the main one (json_text.h).
  * (jsonrpc.org specification; framing is newline-delimited, batches are refused.)
  */
 #ifndef CORE_JSONRPC_H
@@ -54,11 +55,18 @@ void jsonrpc_release(struct jsonrpc_message *msg);
 bool jsonrpc_depth_within(const char *text, size_t len, unsigned int max_depth);
 
 /* Builders return a new reference, or NULL when out of memory. `params`, `result`, `data` are
- * stolen (may be NULL); `id` is borrowed. */
+ * stolen; a `result` of NULL is memory that ran out, the others may be left out; `id` is borrowed. */
 json_t *jsonrpc_request(int64_t id, const char *method, json_t *params);
 json_t *jsonrpc_notification(const char *method, json_t *params);
 json_t *jsonrpc_result(const json_t *id, json_t *result);
 json_t *jsonrpc_error(const json_t *id, int code, const char *message, json_t *data);
+
+/*
+ * The answer for want of memory, itself made without any: a line with its newline, and its length;
+ * 0 where the id is no number. `size` is at least JSONRPC_EXHAUSTED_SIZE.
+ */
+#define JSONRPC_EXHAUSTED_SIZE 128u
+must_check size_t jsonrpc_exhausted(const json_t *id, char *line, size_t size);
 
 /* The line with its newline, malloc'd; NULL when out of memory. */
 char *jsonrpc_encode(const json_t *message, size_t *len);

@@ -49,12 +49,16 @@ static void buffer_consume(struct buffer *buf, size_t n)
 }
 
 /* The loop will see the end of file and call ended(): a sender is never called back. */
-static void stream_break(struct line_stream *stream, int err)
+void line_stream_abandon(struct line_stream *stream, int err)
 {
+	if (!stream->io)
+		return;
 	if (!stream->err)
 		stream->err = err;
 	stream->out.len = 0;
 	shutdown(stream->fd, SHUT_RDWR);
+	/* It may be for want of memory that we cannot watch it any more. */
+	loop_io_activate(stream->io, LOOP_READ);
 }
 
 static void stream_watch(struct line_stream *stream)
@@ -62,7 +66,7 @@ static void stream_watch(struct line_stream *stream)
 	unsigned int events = LOOP_READ | (stream->out.len ? LOOP_WRITE : 0);
 
 	if (loop_io_set_events(stream->io, events) < 0)
-		stream_break(stream, -ENOMEM);
+		line_stream_abandon(stream, -ENOMEM);
 }
 
 static void stream_end(struct line_stream *stream, int err)
@@ -130,7 +134,7 @@ static void stream_write(struct line_stream *stream)
 	ssize_t n = send(stream->fd, stream->out.data, stream->out.len, MSG_NOSIGNAL);
 
 	if (n < 0 && errno != EAGAIN && errno != EINTR)
-		stream_break(stream, -errno);
+		line_stream_abandon(stream, -errno);
 	else if (n > 0)
 		buffer_consume(&stream->out, (size_t)n);
 	if (!stream->out.len)
@@ -194,7 +198,7 @@ void line_stream_send(struct line_stream *stream, const char *text, size_t len)
 	if (!stream->out.len) {
 		n = send(stream->fd, text, len, MSG_NOSIGNAL);
 		if (n < 0 && errno != EAGAIN && errno != EINTR) {
-			stream_break(stream, -errno);
+			line_stream_abandon(stream, -errno);
 			return;
 		}
 		n = MAX(n, 0);
@@ -202,11 +206,11 @@ void line_stream_send(struct line_stream *stream, const char *text, size_t len)
 	if ((size_t)n == len || !stream->io)
 		return;
 	if (stream->out.len + len - (size_t)n > stream->config.max_backlog) {
-		stream_break(stream, -ENOBUFS);
+		line_stream_abandon(stream, -ENOBUFS);
 		return;
 	}
 	if (buffer_reserve(&stream->out, len - (size_t)n) < 0) {
-		stream_break(stream, -ENOMEM);
+		line_stream_abandon(stream, -ENOMEM);
 		return;
 	}
 	memcpy(stream->out.data + stream->out.len, text + n, len - (size_t)n);

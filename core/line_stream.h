@@ -35,4 +35,7 @@ void line_stream_destroy(struct line_stream *stream); /* NULL is allowed */
  */
 void line_stream_send(struct line_stream *stream, const char *text, size_t len);
 
+/* Gives the stream up: ended() will be told err (< 0), later and from the loop. */
+void line_stream_abandon(struct line_stream *stream, int err);
+
 #endif

@@ -18,6 +18,13 @@ struct loop_post {
 	loop_fn fn;
 	void *opaque;
 	struct loop_waiter *waiter; /* NULL: nobody waits */
+	struct loop_notice *notice; /* it is this one's own, else malloc'd */
+};
+
+struct loop_notice {
+	struct loop *loop;
+	struct loop_post post;
+	bool raised; /* under the loop's lock: the post is queued */
 };
 
 struct loop_waiter {
@@ -33,9 +40,10 @@ struct loop {
 	int wake_fd;
 	_Atomic pthread_t thread; /* who may call the rest */
 	atomic_bool stop;
-	pthread_mutex_t lock; /* the two below */
+	pthread_mutex_t lock; /* the three below */
 	struct loop_post *first;
 	struct loop_post **last;
+	unsigned int n_posts;
 };
 
 struct loop_io {
@@ -83,33 +91,48 @@ static void loop_waiter_finish(struct loop_waiter *waiter, int err)
 	pthread_mutex_unlock(&waiter->lock);
 }
 
-static struct loop_post *loop_take_posts(struct loop *loop)
+static struct loop_post *loop_take_post(struct loop *loop)
 {
-	struct loop_post *posts;
+	struct loop_post *post;
 
 	pthread_mutex_lock(&loop->lock);
-	posts = loop->first;
-	loop->first = NULL;
-	loop->last = &loop->first;
+	post = loop->first;
+	if (post) {
+		loop->first = post->next;
+		if (!loop->first)
+			loop->last = &loop->first;
+		loop->n_posts--;
+		if (post->notice)
+			post->notice->raised = false;
+	}
 	pthread_mutex_unlock(&loop->lock);
-	return posts;
+	return post;
 }
 
 static void loop_on_wake(evutil_socket_t fd, short events, void *opaque)
 {
 	struct loop *loop = opaque;
-	struct loop_post *post, *next;
+	struct loop_post *post;
+	unsigned int todo;
 	uint64_t count;
 
-	/* Cleared before the queue is taken, so that a post in between wakes us again. */
+	/* Cleared before the queue is looked at, so that a post in between wakes us again. */
 	if (read((int)fd, &count, sizeof(count)) < 0 && errno != EAGAIN && errno != EINTR)
 		abort(); /* an eventfd of our own cannot fail otherwise */
-	for (post = loop_take_posts(loop); post; post = next) {
-		next = post->next;
-		post->fn(post->opaque);
-		if (post->waiter)
-			loop_waiter_finish(post->waiter, 0);
-		free(post);
+	pthread_mutex_lock(&loop->lock);
+	todo = loop->n_posts;
+	pthread_mutex_unlock(&loop->lock);
+	while (todo-- && (post = loop_take_post(loop))) {
+		loop_fn fn = post->fn;
+		void *post_opaque = post->opaque;
+		struct loop_waiter *waiter = post->waiter;
+
+		if (!post->notice)
+			free(post);
+		/* May destroy the notice. */
+		fn(post_opaque);
+		if (waiter)
+			loop_waiter_finish(waiter, 0);
 	}
 	if (atomic_load(&loop->stop))
 		event_base_loopbreak(loop->base);
@@ -165,13 +188,13 @@ err_free:
 
 void loop_destroy(struct loop *loop)
 {
-	struct loop_post *post, *next;
+	struct loop_post *post;
 
-	for (post = loop_take_posts(loop); post; post = next) {
-		next = post->next;
+	while ((post = loop_take_post(loop))) {
 		if (post->waiter)
 			loop_waiter_finish(post->waiter, -ESHUTDOWN);
-		free(post);
+		if (!post->notice)
+			free(post);
 	}
 	event_free(loop->wake);
 	event_base_free(loop->base);
@@ -198,6 +221,16 @@ void loop_stop(struct loop *loop)
 	loop_wake(loop);
 }
 
+/* Under the lock. Woken there, too: once it is released the loop may run fn and be destroyed. */
+static void loop_append(struct loop *loop, struct loop_post *post)
+{
+	post->next = NULL;
+	*loop->last = post;
+	loop->last = &post->next;
+	loop->n_posts++;
+	loop_wake(loop);
+}
+
 static int loop_enqueue(struct loop *loop, loop_fn fn, void *opaque, struct loop_waiter *waiter)
 {
 	struct loop_post *post = malloc(sizeof(*post));
@@ -206,10 +239,7 @@ static int loop_enqueue(struct loop *loop, loop_fn fn, void *opaque, struct loop
 		return -ENOMEM;
 	*post = (struct loop_post){ .fn = fn, .opaque = opaque, .waiter = waiter };
 	pthread_mutex_lock(&loop->lock);
-	*loop->last = post;
-	loop->last = &post->next;
-	/* Woken under the lock: once it is released the loop may run fn and be destroyed. */
-	loop_wake(loop);
+	loop_append(loop, post);
 	pthread_mutex_unlock(&loop->lock);
 	return 0;
 }
@@ -239,6 +269,51 @@ int loop_call(struct loop *loop, loop_fn fn, void *opaque)
 	pthread_mutex_destroy(&waiter.lock);
 	pthread_cond_destroy(&waiter.done_cond);
 	return waiter.err;
+}
+
+struct loop_notice *loop_notice_create(struct loop *loop, loop_fn fn, void *opaque)
+{
+	struct loop_notice *notice = malloc(sizeof(*notice));
+
+	if (notice)
+		*notice = (struct loop_notice){
+			.loop = loop,
+			.post = { .fn = fn, .opaque = opaque, .notice = notice },
+		};
+	return notice;
+}
+
+void loop_notice_raise(struct loop_notice *notice)
+{
+	struct loop *loop = notice->loop;
+
+	pthread_mutex_lock(&loop->lock);
+	if (!notice->raised) {
+		notice->raised = true;
+		loop_append(loop, &notice->post);
+	}
+	pthread_mutex_unlock(&loop->lock);
+}
+
+void loop_notice_destroy(struct loop_notice *notice)
+{
+	struct loop_post **link;
+	struct loop *loop;
+
+	if (!notice)
+		return;
+	loop = notice->loop;
+	pthread_mutex_lock(&loop->lock);
+	for (link = &loop->first; *link && *link != &notice->post; link = &(*link)->next)
+		;
+	if (*link) {
+		*link = notice->post.next;
+		if (!*link)
+			loop->last = link;
+		loop->n_posts--;
+	}
+	pthread_mutex_unlock(&loop->lock);
+	free(notice);
 }
 
 static short loop_io_flags(unsigned int events)
@@ -281,6 +356,11 @@ int loop_io_set_events(struct loop_io *io, unsigned int events)
 	if (events && event_add(io->event, NULL) < 0)
 		return -ENOMEM;
 	return 0;
+}
+
+void loop_io_activate(struct loop_io *io, unsigned int events)
+{
+	event_active(io->event, loop_io_flags(events) & (EV_READ | EV_WRITE), 0);
 }
 
 void loop_io_remove(struct loop_io *io)

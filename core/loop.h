@@ -13,6 +13,7 @@
 struct loop;
 struct loop_io;
 struct loop_timer;
+struct loop_notice;
 struct loop_signal;
 
 #define LOOP_READ 1u
@@ -39,11 +40,22 @@ must_check int loop_post(struct loop *loop, loop_fn fn, void *opaque);
 /* Like loop_post, but returns after fn has run; from the loop's own thread it is a plain call. */
 must_check int loop_call(struct loop *loop, loop_fn fn, void *opaque);
 
+/*
+ * A post made beforehand, for what must not fail for want of memory: raised any number of times
+ * before it runs, fn(opaque) runs once, in its turn among the posts; raised in or after it, again.
+ */
+struct loop_notice *loop_notice_create(struct loop *loop, loop_fn fn, void *opaque);
+void loop_notice_raise(struct loop_notice *notice); /* any thread */
+void loop_notice_destroy(struct loop_notice *notice); /* NULL is allowed; it will not run */
+
 /* Watches fd, which stays the caller's and must outlive the watch. NULL: out of memory. */
 struct loop_io *loop_io_add(struct loop *loop, int fd, unsigned int events, loop_io_fn fn,
 			    void *opaque);
 must_check int loop_io_set_events(struct loop_io *io, unsigned int events); /* 0: keeps it silent */
 void loop_io_remove(struct loop_io *io); /* NULL is allowed */
+
+/* Has the callback called soon, as if these events had come, even while nothing is watched. */
+void loop_io_activate(struct loop_io *io, unsigned int events);
 
 /* A one-shot timer on CLOCK_MONOTONIC; arming again moves it. */
 struct loop_timer *loop_timer_create(struct loop *loop, loop_fn fn, void *opaque);

@@ -41,7 +41,21 @@ struct rpc_server {
 	unsigned int n_peers;
 };
 
-static void peer_send(struct rpc_peer *peer, json_t *message)
+/* Who is not answered would wait for ever: without memory for the answer, that is the answer. */
+static void peer_answer_exhausted(struct rpc_peer *peer, const json_t *id)
+{
+	char line[JSONRPC_EXHAUSTED_SIZE];
+	size_t len = jsonrpc_exhausted(id, line, sizeof(line));
+
+	log_err("out of memory for an answer");
+	if (len)
+		line_stream_send(peer->stream, line, len);
+	else
+		line_stream_abandon(peer->stream, -ENOMEM);
+}
+
+/* An answer to the request with this id. */
+static void peer_answer(struct rpc_peer *peer, const json_t *id, json_t *message)
 {
 	size_t len;
 	char *line = message ? jsonrpc_encode(message, &len) : NULL;
@@ -49,7 +63,7 @@ static void peer_send(struct rpc_peer *peer, json_t *message)
 	if (line)
 		line_stream_send(peer->stream, line, len);
 	else
-		log_err("out of memory for an answer");
+		peer_answer_exhausted(peer, id);
 	free(line);
 	json_decref(message);
 }
@@ -75,8 +89,8 @@ static void peer_ended(void *opaque, int err)
 	struct rpc_server *server = peer->server;
 
 	if (err == -EMSGSIZE)
-		peer_send(peer, jsonrpc_error(NULL, RPC_INVALID_REQUEST,
-					      "the line is longer than 1 MiB", NULL));
+		peer_answer(peer, NULL, jsonrpc_error(NULL, RPC_INVALID_REQUEST,
+						      "the line is longer than 1 MiB", NULL));
 	else if (err == -ENOBUFS)
 		log_guest("a control client does not read its answers; disconnected");
 	peer_destroy(peer);
@@ -142,7 +156,8 @@ static void peer_dispatch(struct rpc_peer *peer, const struct jsonrpc_message *m
 	unsigned int state;
 
 	if (!call) {
-		log_err("out of memory for a request; it stays unanswered");
+		if (msg->id)
+			peer_answer_exhausted(peer, msg->id);
 		return;
 	}
 	state = server_state(server, &state_name);
@@ -167,7 +182,7 @@ static void peer_on_line(void *opaque, const char *line, size_t len)
 	int code = jsonrpc_parse(line, len, &msg, why, sizeof(why));
 
 	if (code) {
-		peer_send(peer, jsonrpc_error(msg.id, code, why, NULL));
+		peer_answer(peer, msg.id, jsonrpc_error(msg.id, code, why, NULL));
 		/* What is too deep is refused as what is too long is: answered and closed. */
 		if (!msg.root && code == RPC_INVALID_REQUEST)
 			peer_ended(peer, -EPROTO);
@@ -223,7 +238,8 @@ static void server_accept_again(void *opaque)
 {
 	struct rpc_server *server = opaque;
 
-	if (loop_io_set_events(server->listen_io, LOOP_READ) < 0)
+	if (loop_io_set_events(server->listen_io, LOOP_READ) < 0 &&
+	    loop_timer_arm(server->accept_again, ACCEPT_PAUSE_NS) < 0)
 		log_err("cannot watch the control socket any more: out of memory");
 }
 
@@ -340,19 +356,26 @@ void rpc_server_destroy(struct rpc_server *server)
 
 void rpc_server_notify(struct rpc_server *server, const char *method, json_t *params)
 {
-	json_t *message = jsonrpc_notification(method, params);
+	json_t *message = params ? jsonrpc_notification(method, params) : NULL;
+	size_t len;
+	char *line = message ? jsonrpc_encode(message, &len) : NULL;
 
-	if (!message)
-		log_err("out of memory for a notification");
-	for (struct rpc_peer *peer = server->peers; message && peer; peer = peer->next)
-		peer_send(peer, json_incref(message));
+	if (!line)
+		log_err("out of memory for the notification %s", method);
+	for (struct rpc_peer *peer = server->peers; peer; peer = peer->next) {
+		if (line)
+			line_stream_send(peer->stream, line, len);
+		else if (server->listen_fd >= 0)
+			line_stream_abandon(peer->stream, -ENOMEM);
+	}
+	free(line);
 	json_decref(message);
 }
 
 static void call_answer(struct rpc_call *call, json_t *message)
 {
 	if (call->peer && call->id)
-		peer_send(call->peer, message);
+		peer_answer(call->peer, call->id, message);
 	else
 		json_decref(message);
 	call_free(call);

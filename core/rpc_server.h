@@ -45,10 +45,13 @@ must_check int rpc_server_create(struct loop *loop, const struct rpc_server_conf
 /* Closes all clients; calls still unanswered may be answered later, to nobody. */
 void rpc_server_destroy(struct rpc_server *server);
 
-/* Sends a notification to every client. params is stolen. */
+/*
+ * Sends a notification to every client. params is stolen; NULL is memory that ran out: then the
+ * clients of a socket are disconnected, for they would go on believing what is no longer so.
+ */
 void rpc_server_notify(struct rpc_server *server, const char *method, json_t *params);
 
-/* result is stolen; NULL means JSON null. Safe when the client has gone. */
+/* result is stolen; NULL is memory that ran out, and answered so. Safe when the client has gone. */
 void rpc_reply(struct rpc_call *call, json_t *result);
 
 /* field: the member at fault (dotted path) for RPC_INVALID_PARAMS, else NULL. */

@@ -107,7 +107,7 @@ static void reply_process(struct rpc_call *call, pid_t pid, uint64_t start_time)
  */
 static void handle_ready(struct rpc_call *call, const json_t *params, void *opaque)
 {
-	rpc_reply(call, NULL);
+	rpc_reply(call, json_null());
 }
 
 static void handle_switch_spawn(struct rpc_call *call, const json_t *params, void *opaque)
@@ -166,7 +166,7 @@ static void reply_directory(struct rpc_call *call, int err, const char *why)
 	int code = err == -ENOENT ? RPC_NOT_FOUND : err == -EBUSY ? RPC_BUSY : RPC_HOST_FAILURE;
 
 	if (!err) {
-		rpc_reply(call, NULL);
+		rpc_reply(call, json_null());
 		return;
 	}
 	(void)launch_refuse(&error, code, "id", "%s", why);
@@ -240,7 +240,7 @@ static void handle_process_kill(struct rpc_call *call, const json_t *params, voi
 	if (err)
 		fail(call, &error);
 	else
-		rpc_reply(call, NULL);
+		rpc_reply(call, json_null());
 }
 
 const struct rpc_method launch_methods[] = {

@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "core/json_text.h"
 #include "core/log.h"
 #include "mgmt/port_private.h"
 #include "mgmt/store.h"
@@ -71,12 +72,13 @@ void ports_remove_uplink(struct ports *ports, struct port *port, done_fn done, v
 
 static int ports_load_one(void *opaque, const char *id, const char *text)
 {
-	json_t *spec = json_loads(text, 0, NULL);
-	int err;
+	json_error_t error;
+	json_t *spec;
+	int err = json_text_load(text, strlen(text), 0, &spec, &error);
 
-	if (!spec) {
-		log_err("the store's port %s cannot be read", id);
-		return -EIO;
+	if (err) {
+		log_err("the store's port %s cannot be read: %s", id, error.text);
+		return err;
 	}
 	err = ports_insert(opaque, id, spec) ? 0 : -ENOMEM;
 	json_decref(spec);

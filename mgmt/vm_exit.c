@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/json_text.h"
 #include "core/jsonrpc.h"
 #include "core/log.h"
 #include "mgmt/vm_private.h"
@@ -41,12 +42,14 @@ static json_t *read_record(const struct vm *vm)
 {
 	char text[RECORD_MAX];
 	ssize_t n = read_tail(vm, "exit.json", text, sizeof(text));
+	json_error_t error;
 	json_t *record;
 	json_int_t pid;
 
 	if (n <= 0 || !jsonrpc_depth_within(text, (size_t)n, 4))
 		return NULL;
-	record = json_loadb(text, (size_t)n, JSON_REJECT_DUPLICATES, NULL);
+	if (json_text_load(text, (size_t)n, JSON_REJECT_DUPLICATES, &record, &error) < 0)
+		return NULL;
 	pid = json_integer_value(json_object_get(record, "pid"));
 	/* pid 0: we do not know whose it should be. */
 	if (json_is_string(json_object_get(record, "reason")) &&

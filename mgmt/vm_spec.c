@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <sys/random.h>
 
+#include "core/json_text.h"
 #include "core/jsonrpc.h"
 
 #define MAX_VCPUS 64
@@ -22,6 +23,7 @@ static const char *const restart_choices[] = { "never", "on-failure", "always", 
 int body_parse(const char *text, size_t len, json_t **out, struct problem *problem)
 {
 	json_error_t error;
+	int err;
 
 	if (len > BODY_MAX_SIZE) {
 		problem_set(problem, 413, NULL, "the body may have %u bytes at most",
@@ -33,8 +35,12 @@ int body_parse(const char *text, size_t len, json_t **out, struct problem *probl
 			    BODY_MAX_DEPTH);
 		return -EINVAL;
 	}
-	*out = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
-	if (!*out) {
+	err = json_text_load(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, out, &error);
+	if (err == -ENOMEM) {
+		problem_set(problem, 503, NULL, "out of memory");
+		return err;
+	}
+	if (err) {
 		problem_set(problem, 400, NULL, "the body is not JSON: line %d, column %d: %s",
 			    error.line, error.column, error.text);
 		return -EINVAL;

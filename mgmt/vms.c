@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/json_text.h"
 #include "core/log.h"
 #include "mgmt/port.h"
 #include "mgmt/vm_private.h"
@@ -102,16 +103,29 @@ struct vm *vms_find(struct vms *vms, const char *id)
 static int vms_load_one(void *opaque, const struct store_vm *stored)
 {
 	struct vms *vms = opaque;
-	struct vm *vm = vm_create(vms, stored->id, stored->uid,
-				  json_loads(stored->spec, 0, NULL));
+	json_t *spec = NULL, *last_exit = NULL;
+	json_error_t error;
+	struct vm *vm;
+	int err;
 
+	err = json_text_load(stored->spec, strlen(stored->spec), 0, &spec, &error);
+	if (!err && stored->last_exit)
+		err = json_text_load(stored->last_exit, strlen(stored->last_exit), 0, &last_exit,
+				     &error);
+	if (err) {
+		log_err("the store's VM %s cannot be read: %s", stored->id, error.text);
+		json_decref(spec);
+		return err;
+	}
+	vm = vm_create(vms, stored->id, stored->uid, spec);
 	if (!vm) {
-		log_err("the store's VM %s cannot be read", stored->id);
-		return -EIO;
+		log_err("the store's VM %s: out of memory", stored->id);
+		json_decref(last_exit);
+		return -ENOMEM;
 	}
 	vm->desired = vm_desired_by_name(stored->desired);
 	vm->forced = stored->forced;
-	vm->last_exit = stored->last_exit ? json_loads(stored->last_exit, 0, NULL) : NULL;
+	vm->last_exit = last_exit;
 	if (stored->failed) {
 		const char *why = json_string_value(json_object_get(vm->last_exit, "message"));
 

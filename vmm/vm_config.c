@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "core/json_text.h"
 #include "core/jsonrpc.h"
 #include "vmm/device_types.h"
 #include "vmm/numa_place.h"
@@ -269,12 +270,12 @@ int vm_config_parse_text(const char *text, size_t len, struct vm_config **config
 			 JSONRPC_MAX_DEPTH);
 		return -EINVAL;
 	}
-	json = json_loadb(text, len, JSON_REJECT_DUPLICATES, &error);
-	if (!json) {
+	ret = json_text_load(text, len, JSON_REJECT_DUPLICATES, &json, &error);
+	if (ret < 0) {
 		snprintf(why, why_size, "line %d, column %d: %s", error.line, error.column,
 			 error.text);
 		make_one_line(why);
-		return -EINVAL;
+		return ret;
 	}
 	ret = vm_config_parse(json, config, why, why_size);
 	json_decref(json);

@@ -108,7 +108,7 @@ static void handle_pause(struct rpc_call *call, const json_t *params, void *opaq
 	if (!told(opaque, "pausable") && refuse(opaque, call))
 		return;
 	set_state(opaque, 2);
-	rpc_reply(call, NULL);
+	rpc_reply(call, json_null());
 }
 
 static void handle_resume(struct rpc_call *call, const json_t *params, void *opaque)
@@ -116,13 +116,13 @@ static void handle_resume(struct rpc_call *call, const json_t *params, void *opa
 	if (refuse(opaque, call))
 		return;
 	set_state(opaque, 1);
-	rpc_reply(call, NULL);
+	rpc_reply(call, json_null());
 }
 
 static void handle_reset(struct rpc_call *call, const json_t *params, void *opaque)
 {
 	if (!refuse(opaque, call))
-		rpc_reply(call, NULL);
+		rpc_reply(call, json_null());
 }
 
 static void handle_shutdown(struct rpc_call *call, const json_t *params, void *opaque)
@@ -131,7 +131,7 @@ static void handle_shutdown(struct rpc_call *call, const json_t *params, void *o
 
 	if (refuse(peer, call))
 		return;
-	rpc_reply(call, NULL);
+	rpc_reply(call, json_null());
 	if (!told(peer, "deaf")) {
 		peer->reason = "shutdown";
 		loop_stop(peer->loop);
@@ -146,7 +146,7 @@ static void handle_stop(struct rpc_call *call, const json_t *params, void *opaqu
 		rpc_fail(call, RPC_BUSY, NULL, "it was told to be stubborn");
 		return;
 	}
-	rpc_reply(call, NULL);
+	rpc_reply(call, json_null());
 	peer->reason = "stop";
 	loop_stop(peer->loop);
 }

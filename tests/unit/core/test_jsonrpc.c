@@ -154,7 +154,7 @@ static void test_builders(void **state)
 	expect_line(jsonrpc_request(3, "m", NULL),
 		    "{\"jsonrpc\":\"2.0\",\"method\":\"m\",\"id\":3}\n");
 	expect_line(jsonrpc_notification("m", NULL), "{\"jsonrpc\":\"2.0\",\"method\":\"m\"}\n");
-	expect_line(jsonrpc_result(id, NULL),
+	expect_line(jsonrpc_result(id, json_null()),
 		    "{\"jsonrpc\":\"2.0\",\"id\":\"a\",\"result\":null}\n");
 	expect_line(jsonrpc_error(NULL, -1, "no", json_pack("{s:s}", "field", "f")),
 		    "{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":-1,\"message\":\"no\","

@@ -15,6 +15,7 @@ struct fixture {
 	struct loop_io *io;
 	struct loop_timer *timer;
 	struct loop_signal *sig;
+	struct loop_notice *notice;
 	int sock[2];
 	int calls;
 	unsigned int events;
@@ -95,6 +96,63 @@ static void test_posts_run_in_order(void **state)
 	assert_int_equal(f->order[0], 1);
 	assert_int_equal(f->order[1], 2);
 	assert_int_equal(f->order[2], 1);
+}
+
+static void raise_again(void *opaque)
+{
+	struct fixture *f = opaque;
+
+	if (++f->calls == 1) {
+		loop_notice_raise(f->notice);
+		loop_notice_raise(f->notice);
+	}
+}
+
+/* However often it is raised it runs once, in its turn, and may raise itself. */
+static void test_notice(void **state)
+{
+	struct fixture *f = *state;
+
+	f->notice = loop_notice_create(f->loop, raise_again, f);
+	assert_non_null(f->notice);
+	loop_notice_raise(f->notice);
+	loop_notice_raise(f->notice);
+	assert_int_equal(loop_post(f->loop, note_second, f), 0);
+	assert_int_equal(loop_post(f->loop, stop, f), 0);
+	assert_int_equal(loop_run(f->loop), 0);
+	assert_int_equal(f->calls, 3); /* raise_again, note_second, stop */
+	assert_int_equal(f->order[1], 2);
+	assert_int_equal(loop_post(f->loop, stop, f), 0);
+	assert_int_equal(loop_run(f->loop), 0);
+	assert_int_equal(f->calls, 5);
+	loop_notice_destroy(f->notice);
+}
+
+static void destroy_notice(void *opaque)
+{
+	struct fixture *f = opaque;
+
+	loop_notice_destroy(f->notice);
+}
+
+static void test_notice_destroyed_while_raised(void **state)
+{
+	struct fixture *f = *state;
+
+	f->notice = loop_notice_create(f->loop, note_first, f);
+	assert_non_null(f->notice);
+	assert_int_equal(loop_post(f->loop, destroy_notice, f), 0);
+	loop_notice_raise(f->notice);
+	assert_int_equal(loop_post(f->loop, stop, f), 0);
+	assert_int_equal(loop_run(f->loop), 0);
+	assert_int_equal(f->calls, 1); /* stop alone */
+	f->notice = loop_notice_create(f->loop, note_first, f);
+	assert_non_null(f->notice);
+	loop_notice_raise(f->notice); /* the last in the queue */
+	loop_notice_destroy(f->notice);
+	assert_int_equal(loop_post(f->loop, stop, f), 0);
+	assert_int_equal(loop_run(f->loop), 0);
+	assert_int_equal(f->calls, 2);
 }
 
 static void *post_and_call(void *opaque)
@@ -227,6 +285,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		LOOP_TEST(test_stop_before_run_is_kept),
 		LOOP_TEST(test_posts_run_in_order),
+		LOOP_TEST(test_notice),
+		LOOP_TEST(test_notice_destroyed_while_raised),
 		LOOP_TEST(test_call_from_another_thread_waits),
 		LOOP_TEST(test_call_from_own_thread_is_direct),
 		LOOP_TEST(test_readable_and_removed_within),

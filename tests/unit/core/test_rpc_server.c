@@ -30,7 +30,7 @@ struct fixture {
 
 static void handle_echo(struct rpc_call *call, const json_t *params, void *opaque)
 {
-	rpc_reply(call, params ? json_deep_copy(params) : NULL);
+	rpc_reply(call, params ? json_deep_copy(params) : json_null());
 }
 
 static void handle_hold(struct rpc_call *call, const json_t *params, void *opaque)
@@ -51,7 +51,7 @@ static void handle_destroy(struct rpc_call *call, const json_t *params, void *op
 
 	rpc_server_destroy(f->server);
 	f->server = NULL;
-	rpc_reply(call, NULL); /* to nobody */
+	rpc_reply(call, json_null()); /* to nobody */
 }
 
 static const struct rpc_method methods[] = {
@@ -107,7 +107,7 @@ static int teardown(void **state)
 	struct fixture *f = *state;
 
 	if (f->held)
-		rpc_reply(f->held, NULL);
+		rpc_reply(f->held, json_null());
 	if (f->server)
 		rpc_server_destroy(f->server);
 	if (f->client >= 0)
@@ -231,6 +231,24 @@ static void test_answer_after_client_left(void **state)
 	f->held = NULL;
 }
 
+/* A result there was no memory for is an error, not a null. */
+static void test_no_memory_for_a_result(void **state)
+{
+	struct fixture *f = *state;
+
+	put(f, "{\"jsonrpc\":\"2.0\",\"id\":7,\"method\":\"hold\"}\n");
+	rpc_reply(f->held, NULL);
+	f->held = NULL;
+	assert_string_equal(get(f), "{\"jsonrpc\":\"2.0\",\"id\":7,\"error\":{\"code\":-32603,"
+				    "\"message\":\"out of memory\"}}\n");
+	/* An id that cannot be written without memory: hung up on, as nobody may wait for ever. */
+	put(f, "{\"jsonrpc\":\"2.0\",\"id\":\"seven\",\"method\":\"hold\"}\n");
+	rpc_reply(f->held, NULL);
+	f->held = NULL;
+	turn(f);
+	assert_true(f->gone);
+}
+
 static void test_destroyed_in_handler(void **state)
 {
 	struct fixture *f = *state;
@@ -253,7 +271,7 @@ static void test_too_many_open_calls(void **state)
 	put(f, "{\"jsonrpc\":\"2.0\",\"id\":257,\"method\":\"hold\"}\n");
 	assert_non_null(strstr(get(f), "-32005"));
 	for (int i = 0; i < 256; i++)
-		rpc_reply(calls[i], NULL);
+		rpc_reply(calls[i], json_null());
 	f->held = NULL;
 }
 
@@ -406,6 +424,7 @@ int main(void)
 		RPC_TEST(test_client_notification_is_not_answered),
 		RPC_TEST(test_late_answer),
 		RPC_TEST(test_answer_after_client_left),
+		RPC_TEST(test_no_memory_for_a_result),
 		RPC_TEST(test_destroyed_in_handler),
 		RPC_TEST(test_too_many_open_calls),
 		RPC_TEST(test_line_too_long),
