@@ -46,36 +46,6 @@ static void plan_reset(struct vm *vm)
 		reset_by_guest(vm);
 }
 
-struct vm *vm_create(struct loop *loop)
-{
-	struct vm *vm = calloc(1, sizeof(*vm));
-
-	if (!vm)
-		return NULL;
-	vm->loop = loop;
-	vm->record_fd = -1;
-	vm->reset_later = loop_timer_create(loop, reset_by_guest, vm);
-	if (!vm->reset_later) {
-		free(vm);
-		return NULL;
-	}
-	pthread_mutex_init(&vm->asked.lock, NULL);
-	return vm;
-}
-
-void vm_destroy(struct vm *vm)
-{
-	if (!vm)
-		return;
-	loop_timer_destroy(vm->reset_later);
-	machine_destroy(vm->machine);
-	vm_config_free(vm->config);
-	if (vm->record_fd >= 0)
-		close(vm->record_fd);
-	pthread_mutex_destroy(&vm->asked.lock);
-	free(vm);
-}
-
 void vm_observe(struct vm *vm, vm_state_fn fn, void *opaque)
 {
 	vm->observer = fn;
@@ -168,8 +138,40 @@ static void machine_requested(void *opaque, enum machine_request request, uint8_
 		snprintf(vm->asked.message, sizeof(vm->asked.message), "%s", message);
 	}
 	pthread_mutex_unlock(&vm->asked.lock);
-	if (post && loop_post(vm->loop, serve_request, vm) < 0)
-		log_err("out of memory: \"%s\" is not served, stop the VM", message);
+	if (post)
+		loop_notice_raise(vm->asked.notice);
+}
+
+struct vm *vm_create(struct loop *loop)
+{
+	struct vm *vm = calloc(1, sizeof(*vm));
+
+	if (!vm)
+		return NULL;
+	vm->loop = loop;
+	vm->record_fd = -1;
+	vm->reset_later = loop_timer_create(loop, reset_by_guest, vm);
+	vm->asked.notice = loop_notice_create(loop, serve_request, vm);
+	pthread_mutex_init(&vm->asked.lock, NULL);
+	if (!vm->reset_later || !vm->asked.notice) {
+		vm_destroy(vm);
+		return NULL;
+	}
+	return vm;
+}
+
+void vm_destroy(struct vm *vm)
+{
+	if (!vm)
+		return;
+	loop_timer_destroy(vm->reset_later);
+	machine_destroy(vm->machine);
+	vm_config_free(vm->config);
+	if (vm->record_fd >= 0)
+		close(vm->record_fd);
+	loop_notice_destroy(vm->asked.notice);
+	pthread_mutex_destroy(&vm->asked.lock);
+	free(vm);
 }
 
 int vm_start(struct vm *vm, struct machine_error *error)

@@ -17,6 +17,7 @@ struct vm {
 	vm_state_fn observer;
 	void *observer_opaque;
 	struct {
+		struct loop_notice *notice; /* serve_request */
 		pthread_mutex_t lock;
 		bool pending; /* serve_request will come */
 		bool stale;   /* what is pending was asked for before a reset that has been done */
