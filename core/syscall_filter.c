@@ -27,16 +27,18 @@ static int add_rule(scmp_filter_ctx filter, const struct syscall_rule *rule)
 static const struct syscall_rule sanitizer_rules[] = {
 #if defined(__SANITIZE_ADDRESS__)
 	SYSCALL_ALLOW(arch_prctl), SYSCALL_ALLOW(clock_gettime), SYSCALL_ALLOW(clone),
-	SYSCALL_ALLOW(close), SYSCALL_ALLOW(exit), SYSCALL_ALLOW(exit_group), SYSCALL_ALLOW(futex),
+	SYSCALL_ALLOW(close), SYSCALL_ALLOW(exit), SYSCALL_ALLOW(exit_group),
+	SYSCALL_ALLOW(fstat), SYSCALL_ALLOW(futex), SYSCALL_ALLOW(getdents),
 	SYSCALL_ALLOW(getdents64), SYSCALL_ALLOW(getpid), SYSCALL_ALLOW(getppid),
-	SYSCALL_ALLOW(gettid), SYSCALL_ALLOW(ioctl), SYSCALL_ALLOW(lseek), SYSCALL_ALLOW(madvise),
-	SYSCALL_ALLOW(mmap), SYSCALL_ALLOW(mprotect), SYSCALL_ALLOW(mremap), SYSCALL_ALLOW(munmap),
-	SYSCALL_ALLOW(newfstatat), SYSCALL_ALLOW(openat), SYSCALL_ALLOW(pipe2),
-	SYSCALL_ALLOW(prctl), SYSCALL_ALLOW(prlimit64), SYSCALL_ALLOW(ptrace), SYSCALL_ALLOW(read),
+	SYSCALL_ALLOW(gettid), SYSCALL_ALLOW(ioctl), SYSCALL_ALLOW(lseek), SYSCALL_ALLOW(lstat),
+	SYSCALL_ALLOW(madvise), SYSCALL_ALLOW(mmap), SYSCALL_ALLOW(mprotect),
+	SYSCALL_ALLOW(mremap), SYSCALL_ALLOW(munmap), SYSCALL_ALLOW(newfstatat),
+	SYSCALL_ALLOW(open), SYSCALL_ALLOW(openat), SYSCALL_ALLOW(pipe2), SYSCALL_ALLOW(prctl),
+	SYSCALL_ALLOW(prlimit64), SYSCALL_ALLOW(ptrace), SYSCALL_ALLOW(read),
 	SYSCALL_ALLOW(readlink), SYSCALL_ALLOW(rt_sigaction), SYSCALL_ALLOW(rt_sigprocmask),
-	SYSCALL_ALLOW(rt_sigreturn), SYSCALL_ALLOW(sched_getaffinity), SYSCALL_ALLOW(sched_yield),
-	SYSCALL_ALLOW(sigaltstack), SYSCALL_ALLOW(tgkill), SYSCALL_ALLOW(wait4),
-	SYSCALL_ALLOW(write),
+	SYSCALL_ALLOW(rt_sigreturn), SYSCALL_ALLOW(sched_getaffinity),
+	SYSCALL_ALLOW(sched_yield), SYSCALL_ALLOW(sigaltstack), SYSCALL_ALLOW(stat),
+	SYSCALL_ALLOW(tgkill), SYSCALL_ALLOW(wait4), SYSCALL_ALLOW(write),
 #endif
 	{-1}, /* the end */
 };
