@@ -4,15 +4,14 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core/log.h"
@@ -24,6 +23,7 @@
 #include "mgmt/supervisor.h"
 #include "mgmt/vm.h"
 #include "mgmt/vswitch.h"
+#include "mgmt/walls.h"
 
 #define LAUNCH_FD 3
 #define STOP_GRACE_SECONDS 10u
@@ -173,17 +173,6 @@ static int start_launch(const struct options *options)
 		exec_launch(options, fds[1]);
 	close(fds[1]);
 	return fds[0];
-}
-
-/* Leaving uid 0 clears all capabilities (capabilities(7)), and no exec brings them back. */
-static int drop_privileges(uid_t uid)
-{
-	if (setgroups(0, NULL) < 0 || setresgid(uid, uid, uid) < 0 ||
-	    setresuid(uid, uid, uid) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) {
-		log_err("cannot become user %u: %m", uid);
-		return -EPERM;
-	}
-	return 0;
 }
 
 static void on_launch_gone(void *opaque)
@@ -352,7 +341,7 @@ static int begin_as_root(const struct options *options, int *launch_fd, int *api
 	*api_fd = bind_api(options);
 	if (*api_fd < 0)
 		return *api_fd;
-	return drop_privileges(options->mgmt_uid);
+	return walls_leave_root(options->mgmt_uid);
 }
 
 int main(int argc, char **argv)
@@ -372,7 +361,12 @@ int main(int argc, char **argv)
 	if (begin_as_root(&options, &launch_fd, &mgmt.api_fd) < 0)
 		return 1;
 	umask(0077);
+	/* Behind the walls there is neither /etc/localtime nor /dev/urandom. */
+	tzset();
+	json_object_seed(0);
 	ret = mgmt_create(&mgmt, launch_fd);
+	if (!ret)
+		ret = walls_raise(&options);
 	if (!ret)
 		ret = mgmt_run(&mgmt);
 	mgmt_destroy(&mgmt);

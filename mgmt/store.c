@@ -125,9 +125,13 @@ static int store_set_up(struct store *store)
 	int64_t version;
 	int err;
 
-	/* FULL: a commit is on disk before it is acted upon, power cuts included. */
+	/*
+	 * FULL: a commit is on disk before it is acted upon, power cuts included. Nothing temporary
+	 * becomes a file: behind the daemon's walls there is no other directory than the store's.
+	 */
 	err = store_run(store, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
-			       "PRAGMA busy_timeout = 5000; PRAGMA trusted_schema = OFF");
+			       "PRAGMA busy_timeout = 5000; PRAGMA trusted_schema = OFF;"
+			       "PRAGMA temp_store = MEMORY");
 	if (err)
 		return err;
 	version = store_version(store);
@@ -144,9 +148,11 @@ static int store_set_up(struct store *store)
 int store_open(const char *path, struct store **out)
 {
 	struct store *store = calloc(1, sizeof(*store));
+	char seed;
 
 	if (!store)
 		return -ENOMEM;
+	sqlite3_randomness(sizeof(seed), &seed); /* opens /dev/urandom now or never */
 	if (sqlite3_open_v2(path, &store->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL) !=
 	    SQLITE_OK) {
 		log_err("store: cannot open %s: %s", path, sqlite3_errmsg(store->db));

@@ -462,7 +462,9 @@ def test_least_privilege(host):
         assert status["Uid"].split() == [str(uid)] * 4
         assert status["Gid"].split() == [str(uid)] * 4 and not status["Groups"].split()
         assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == 0
+        assert int(status["CapBnd"], 16) == int(status["CapInh"], 16) == 0
         assert status["NoNewPrivs"] == "1"
+    assert status_of(host.process.pid)["Seccomp"] == "2"
     api = (host.run / "api.sock").stat()
     assert (api.st_uid, api.st_mode & 0o777) == (0, 0o600)
     state = (host.directory / "state").stat()
