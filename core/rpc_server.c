@@ -33,6 +33,7 @@ struct rpc_call {
 struct rpc_server {
 	struct loop *loop;
 	struct rpc_server_config config;
+	uid_t own_uid;
 	char *path; /* of the socket we bound, else NULL */
 	int listen_fd;
 	struct loop_io *listen_io;
@@ -228,7 +229,7 @@ static bool peer_is_allowed(const struct rpc_server *server, int fd)
 
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0)
 		return false;
-	if (cred.uid == 0 || cred.uid == geteuid() || cred.uid == server->config.allowed_uid)
+	if (cred.uid == 0 || cred.uid == server->own_uid || cred.uid == server->config.allowed_uid)
 		return true;
 	log_guest("a control client of uid %u was turned away", cred.uid);
 	return false;
@@ -317,6 +318,7 @@ int rpc_server_create(struct loop *loop, const struct rpc_server_config *config,
 		return -ENOMEM;
 	server->loop = loop;
 	server->config = *config;
+	server->own_uid = geteuid();
 	server->listen_fd = config->path ? server_bind(config->path) : config->listen_fd;
 	if (config->path && server->listen_fd < 0) {
 		err = server->listen_fd;
@@ -348,7 +350,7 @@ void rpc_server_destroy(struct rpc_server *server)
 	loop_timer_destroy(server->accept_again);
 	if (server->listen_fd >= 0)
 		close(server->listen_fd);
-	if (server->path)
+	if (server->path && !server->config.keep_path)
 		unlink(server->path);
 	free(server->path);
 	free(server);

@@ -28,6 +28,7 @@ struct rpc_method {
 
 struct rpc_server_config {
 	const char *path;	   /* socket to bind; or NULL and: */
+	bool keep_path; /* by the end this process may have no right left to remove it */
 	int listen_fd;		   /* a listening socket, taken over; or -1 and: */
 	int connected_fd;	   /* one client, taken over (socketpair) */
 	uid_t allowed_uid;	   /* besides root and our own uid (SO_PEERCRED) */
