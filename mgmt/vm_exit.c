@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -88,7 +89,11 @@ static json_t *exit_without_record(const struct vm *vm, const struct child_exit 
 	const char *reason = "lost";
 
 	time_text(now);
-	if (how && how->known && how->signal) {
+	if (how && how->known && how->signal == SIGSYS) {
+		reason = "killed";
+		snprintf(message, sizeof(message),
+			 "killed by its system call filter (SIGSYS); dmesg/audit has the number");
+	} else if (how && how->known && how->signal) {
 		reason = "killed";
 		snprintf(message, sizeof(message), "its process was ended by signal %d (%s)",
 			 how->signal, strsignal(how->signal));
