@@ -194,6 +194,24 @@ int dirs_prepare_port(const struct run_dirs *dirs, const char *id, gid_t gid, ch
 	return 0;
 }
 
+int dirs_open_port(const struct run_dirs *dirs, const char *id, gid_t gid)
+{
+	int fd = openat(dirs->ports, id, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	struct stat st;
+	int err = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (fstat(fd, &st) < 0)
+		err = -errno;
+	else if (st.st_gid != gid)
+		err = -EPERM;
+	if (!err)
+		return fd;
+	close(fd);
+	return err;
+}
+
 int dirs_release_port(const struct run_dirs *dirs, const char *id, char *why, size_t why_size)
 {
 	return remove_dir(dirs->ports, id, why, why_size);

@@ -37,6 +37,8 @@ must_check int dirs_release_vm(const struct run_dirs *dirs, const char *id, char
 
 must_check int dirs_prepare_port(const struct run_dirs *dirs, const char *id, gid_t gid,
 				 char *why, size_t why_size);
+/* RUN/ports/ID, if it was prepared for this group. -EPERM: for another. */
+must_check int dirs_open_port(const struct run_dirs *dirs, const char *id, gid_t gid);
 must_check int dirs_release_port(const struct run_dirs *dirs, const char *id, char *why,
 				 size_t why_size);
 

@@ -11,6 +11,7 @@
 #include "core/log.h"
 #include "core/loop.h"
 #include "core/rpc_server.h"
+#include "launch/cgroup.h"
 #include "launch/dirs.h"
 
 #define LAUNCH_SWITCH_UID   60998u /* and gid */
@@ -46,6 +47,7 @@ struct child;
 struct launch {
 	struct launch_options options;
 	struct run_dirs dirs;
+	struct cgroups cgroups;
 	struct loop *loop;
 	struct rpc_server *rpc;
 	struct child *children;

@@ -207,6 +207,7 @@ static int run(struct launch *launch)
 		log_err("%s", why);
 		return err;
 	}
+	cgroups_init(&launch->cgroups, launch->options.run_dir);
 	launch->loop = loop_create();
 	if (!launch->loop)
 		return -ENOMEM;

@@ -11,6 +11,7 @@
 #define VM_NOFILE      1024u
 #define MAX_LIMIT_MIB  (8u * 1024 * 1024)
 #define MAX_NOFILE     65536u
+#define MAX_VCPUS      1024
 #define MAX_MEMORY_MIB (4u * 1024 * 1024)
 
 static void fail(struct rpc_call *call, const struct launch_error *error)
@@ -74,11 +75,18 @@ static int get_limits(const json_t *params, struct vm_limits *limits, struct lau
 	const json_t *object = json_object_get(params, "limits");
 	const json_t *memory = json_object_get(json_object_get(params, "config"), "memory");
 	json_int_t value = json_integer_value(json_object_get(memory, "size_mib"));
+	json_int_t vcpus;
+	const char *page;
 	int err;
 
 	/* DMA from passed-through devices and io_uring may pin all of the guest's RAM. */
 	limits->memlock = (uint64_t)MAX(0, MIN(value, MAX_MEMORY_MIB)) * MIB + VM_OVERHEAD;
 	limits->nofile = VM_NOFILE;
+	limits->memory = (uint64_t)MAX(0, MIN(value, MAX_MEMORY_MIB)) * MIB;
+	page = json_string_value(json_object_get(memory, "page_size"));
+	limits->alignment = page && !strcmp(page, "1G") ? GIB : 2 * MIB;
+	vcpus = json_integer_value(json_object_get(json_object_get(params, "config"), "vcpus"));
+	limits->vcpus = (unsigned int)MAX(1, MIN(vcpus, MAX_VCPUS));
 	if (!object)
 		return 0;
 	if (!json_is_object(object))
@@ -173,18 +181,26 @@ static void reply_directory(struct rpc_call *call, int err, const char *why)
 	fail(call, &error);
 }
 
+static void release_vm(struct rpc_call *call, struct launch *launch, const char *id)
+{
+	char why[256];
+	int err = dirs_release_vm(&launch->dirs, id, why, sizeof(why));
+
+	if (!err || err == -ENOENT)
+		cgroups_remove(&launch->cgroups, id);
+	reply_directory(call, err, why);
+}
+
 static void handle_vm_release(struct rpc_call *call, const json_t *params, void *opaque)
 {
 	static const char *const keys[] = {"id", NULL};
-	struct launch *launch = opaque;
 	struct launch_error error;
 	const char *id;
-	char why[256];
 
 	if (check_keys(params, keys, &error) || get_vm_id(params, &id, &error))
 		fail(call, &error);
 	else
-		reply_directory(call, dirs_release_vm(&launch->dirs, id, why, sizeof(why)), why);
+		release_vm(call, opaque, id);
 }
 
 static void handle_port_prepare(struct rpc_call *call, const json_t *params, void *opaque)

@@ -1,12 +1,15 @@
 #include "launch/programs.h"
 
 #include <errno.h>
+#include <linux/capability.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "launch/cgroup.h"
 #include "launch/children.h"
 #include "launch/spawn.h"
 #include "launch/vm_files.h"
@@ -14,6 +17,10 @@
 #define MAX_WORDS      64u
 #define SWITCH_MEMLOCK (256 * MIB)
 #define SWITCH_NOFILE  8192u
+#define VM_THREADS     64u /* beside the vCPUs': one of its own, the rest are io_uring's */
+#define VM_OVERHEAD    (256 * MIB) /* beside guest RAM: program, buffers, files being read */
+#define VM_VCPU_SPACE  (16 * MIB) /* of addresses: its stack, mostly */
+#define VM_MIN_FSIZE   (64 * MIB) /* for the log */
 
 /* A clean environment; options of the sanitizers are passed on to builds that have them. */
 struct environment {
@@ -82,6 +89,10 @@ static int start_switch(struct launch *launch, int log_fd, int control_fd, pid_t
 	const char *argv[MAX_WORDS + 8] = {"vswitch", "--control", "fd:3", "--control-uid"};
 	unsigned int argc = 4;
 	struct environment env;
+	static const struct spawn_limit limits[] = {
+		{RLIMIT_MEMLOCK, "locked memory", SWITCH_MEMLOCK},
+		{RLIMIT_NOFILE, "descriptors", SWITCH_NOFILE},
+	};
 	struct spawn_plan plan = {
 		.dir = options->bin_dir,
 		.program = "vswitch",
@@ -91,8 +102,8 @@ static int start_switch(struct launch *launch, int log_fd, int control_fd, pid_t
 		.fds = &control_fd,
 		.fd_count = 1,
 		.log_fd = log_fd,
-		.memlock = SWITCH_MEMLOCK,
-		.nofile = SWITCH_NOFILE,
+		.limits = limits,
+		.limit_count = ARRAY_SIZE(limits),
 		.caps = options->switch_caps,
 	};
 	char *words = strdup(options->switch_args);
@@ -137,47 +148,114 @@ int programs_start_switch(struct launch *launch, pid_t *pid, uint64_t *start_tim
 	return err;
 }
 
-static int start_vm(struct launch *launch, uid_t uid, const struct vm_files *files, int log_fd,
-		    const struct vm_limits *limits, pid_t *pid, uint64_t *start_time,
-		    struct launch_error *error)
+/* One vmm to be started. */
+struct vm_start {
+	uid_t uid;
+	struct vm_files *files;
+	int log_fd, cgroup;
+	const struct vm_limits *limits;
+};
+
+/*
+ * What setrlimit bounds, also where there is no control group. Threads are counted per uid: the
+ * vCPUs', the main one, and the kernel's for io_uring. Address space: shared memory, which the
+ * limit of data would miss, can be had without end otherwise.
+ */
+static unsigned int vm_rlimits(const struct vm_start *start, struct spawn_limit *out)
 {
-	char mgmt_uid[16];
-	const char *argv[] = {"vmm",	"--config",    "fd:3",
+	const struct vm_limits *limits = start->limits;
+	const struct spawn_limit all[] = {
+		{RLIMIT_MEMLOCK, "locked memory", limits->memlock},
+		{RLIMIT_NOFILE, "descriptors", limits->nofile},
+		{RLIMIT_NPROC, "threads", limits->vcpus + VM_THREADS},
+		/* Guest RAM is a file, too. */
+		{RLIMIT_FSIZE, "size of files",
+		 MAX(VM_MIN_FSIZE, MAX(limits->memory, start->files->largest))},
+		{RLIMIT_MSGQUEUE, "message queues", 0},
+		{RLIMIT_NICE, "priority", 0},
+		{RLIMIT_RTPRIO, "real-time priority", 0},
+#ifndef __SANITIZE_ADDRESS__ /* whose shadow is larger than any limit */
+		{RLIMIT_AS, "address space",
+		 limits->memory + limits->alignment + VM_OVERHEAD + limits->vcpus * VM_VCPU_SPACE},
+#endif
+	};
+
+	memcpy(out, all, sizeof(all));
+	return ARRAY_SIZE(all);
+}
+
+static int start_vm(struct launch *launch, const struct vm_start *vm, pid_t *pid,
+		    uint64_t *start_time, struct launch_error *error)
+{
+	char mgmt_uid[16], root[16];
+	const char *argv[] = {"vmm", "--config", "fd:3", "--root", root,
 			      "--control-uid", mgmt_uid, "--log-level",
 			      launch->options.log_level, NULL};
+	struct spawn_limit limits[16];
 	struct environment env;
+	int fds[SPAWN_MAX_FDS + 1];
 	const struct spawn_plan plan = {
 		.dir = launch->options.bin_dir,
 		.program = "vmm",
 		.argv = argv,
 		.env = env.vars,
-		.uid = uid,
-		.fds = files->fds,
-		.fd_count = files->count,
-		.log_fd = log_fd,
-		.memlock = limits->memlock,
-		.nofile = limits->nofile,
+		.uid = vm->uid,
+		.fds = fds,
+		.fd_count = vm->files->count + 1,
+		.log_fd = vm->log_fd,
+		.limits = limits,
+		.limit_count = vm_rlimits(vm, limits),
+		/* To enter its root with, given up before it reads its configuration. */
+		.caps = 1ULL << CAP_SYS_ADMIN,
+		.namespaces = &vm->files->namespaces,
+		.cgroup = vm->cgroup,
 	};
 
+	memcpy(fds, vm->files->fds, vm->files->count * sizeof(fds[0]));
+	fds[vm->files->count] = vm->files->namespaces.root;
+	snprintf(root, sizeof(root), "fd:%u", SPAWN_FIRST_FD + vm->files->count);
 	snprintf(mgmt_uid, sizeof(mgmt_uid), "%u", launch->options.mgmt_uid);
 	env_init(&env);
 	return start(launch, &plan, pid, start_time, error);
+}
+
+static int start_vm_in_cgroup(struct launch *launch, const char *id, struct vm_start *vm,
+			      pid_t *pid, uint64_t *start_time, struct launch_error *error)
+{
+	const struct cgroup_limits limits = {
+		/* Page tables and KVM's second-level ones grow with RAM. */
+		.memory = vm->limits->memory + vm->limits->memory / 64 + VM_OVERHEAD,
+		.pids = vm->limits->vcpus + VM_THREADS,
+	};
+	char why[512];
+	int err;
+
+	vm->cgroup = cgroups_create(&launch->cgroups, id, &limits, why, sizeof(why));
+	if (vm->cgroup < 0 && vm->cgroup != -ENOENT)
+		return launch_refuse(error, RPC_HOST_FAILURE, NULL, "%s", why);
+	err = start_vm(launch, vm, pid, start_time, error);
+	if (vm->cgroup >= 0)
+		close(vm->cgroup);
+	if (err)
+		cgroups_remove(&launch->cgroups, id);
+	return err;
 }
 
 int programs_start_vm(struct launch *launch, const char *id, uid_t uid, const json_t *config,
 		      const struct vm_limits *limits, pid_t *pid, uint64_t *start_time,
 		      struct launch_error *error)
 {
-	struct vm_files files = {.count = 0};
+	struct vm_files files = {.namespaces.root = -1};
+	struct vm_start vm = {.uid = uid, .files = &files, .limits = limits};
 	char why[256];
-	int dir, log_fd, err;
+	int dir, err;
 
 	dir = dirs_open_vm(&launch->dirs, id, why, sizeof(why));
 	if (dir < 0)
 		return launch_refuse(error, RPC_HOST_FAILURE, NULL, "%s", why);
-	log_fd = dirs_open_log(dir, why, sizeof(why));
-	if (log_fd < 0) {
-		err = refuse_log(error, id, log_fd, why);
+	vm.log_fd = dirs_open_log(dir, why, sizeof(why));
+	if (vm.log_fd < 0) {
+		err = refuse_log(error, id, vm.log_fd, why);
 		goto out_dir;
 	}
 	if (children_have_uid(launch, uid)) {
@@ -185,12 +263,12 @@ int programs_start_vm(struct launch *launch, const char *id, uid_t uid, const js
 				    uid);
 		goto out_log;
 	}
-	err = vm_files_open(launch, dir, id, config, &files, error);
+	err = vm_files_open(launch, dir, id, uid, config, &files, error);
 	if (!err)
-		err = start_vm(launch, uid, &files, log_fd, limits, pid, start_time, error);
+		err = start_vm_in_cgroup(launch, id, &vm, pid, start_time, error);
 	vm_files_close(&files);
 out_log:
-	close(log_fd);
+	close(vm.log_fd);
 out_dir:
 	close(dir);
 	return err;

@@ -9,6 +9,9 @@
 struct vm_limits {
 	uint64_t memlock; /* bytes */
 	uint64_t nofile;
+	uint64_t memory; /* the guest's RAM, bytes */
+	uint64_t alignment; /* of its pages, bytes */
+	unsigned int vcpus;
 };
 
 /* 0 with pid and start_time, or -EINVAL with error. */

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "core/log.h"
+#include "launch/namespaces.h"
 
 /* What went wrong in the child, told through a pipe that execve closes. */
 struct report {
@@ -78,9 +79,12 @@ static int limit(__rlimit_resource_t resource, const char *name, uint64_t value)
 
 static int set_limits(const struct spawn_plan *plan)
 {
-	if (limit(RLIMIT_MEMLOCK, "locked memory", plan->memlock) < 0 ||
-	    limit(RLIMIT_NOFILE, "descriptors", plan->nofile) < 0)
-		return -1;
+	for (unsigned int i = 0; i < plan->limit_count; i++) {
+		const struct spawn_limit *l = &plan->limits[i];
+
+		if (limit((__rlimit_resource_t)l->resource, l->name, l->value) < 0)
+			return -1;
+	}
 	/* A core would hold the guest's memory. */
 	return limit(RLIMIT_CORE, "cores", 0);
 }
@@ -120,14 +124,16 @@ static void reset_signals(void)
 }
 
 /*
- * The child. Order matters: what needs root first, the uid last. New namespaces belong between the
- * limits and the uid; Landlock and seccomp, which need no_new_privs, right before execution.
+ * The child. Order matters: what needs root first, the uid last. Landlock and seccomp are the
+ * program's own to set up, once it has what it needs.
  */
 static void child(const struct spawn_plan *plan, int report_fd, int program_fd)
 {
 	reset_signals();
 	if (setsid() < 0)
 		child_failed(report_fd, "setsid");
+	if (plan->namespaces && namespaces_mount(plan->namespaces) < 0)
+		child_failed(report_fd, "namespaces");
 	if (arrange_fds(plan, &report_fd, &program_fd) < 0)
 		child_failed(report_fd, "descriptors");
 	if (chdir("/") < 0)
@@ -204,7 +210,7 @@ int spawn_process(const struct spawn_plan *plan, pid_t *pid, char *why, size_t w
 		close(program);
 		return err;
 	}
-	*pid = fork();
+	*pid = plan->namespaces ? namespaces_fork(plan->cgroup) : fork();
 	if (*pid == 0)
 		child(plan, report[1], program);
 	err = *pid < 0 ? -errno : 0;

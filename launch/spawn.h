@@ -1,6 +1,6 @@
 /*
  * Starting a program with the least it needs: its own uid, no capabilities but those named, no
- * descriptors but those named, limits, a session of its own.
+ * descriptors but those named, limits, a session and, where wanted, namespaces of its own.
  */
 #ifndef LAUNCH_SPAWN_H
 #define LAUNCH_SPAWN_H
@@ -12,6 +12,14 @@
 #define SPAWN_FIRST_FD 3 /* fds[i] becomes descriptor 3 + i */
 #define SPAWN_MAX_FDS  96
 
+struct spawn_limit {
+	int resource; /* RLIMIT_* */
+	const char *name;
+	uint64_t value; /* soft and hard */
+};
+
+struct namespaces;
+
 struct spawn_plan {
 	const char *dir, *program; /* dir/program, or dir/program/program in a build */
 	const char *const *argv;   /* end with NULL */
@@ -19,10 +27,12 @@ struct spawn_plan {
 	uid_t uid; /* and gid; no supplementary groups */
 	const int *fds; /* the child's copies; stay the caller's */
 	unsigned int fd_count;
-	int log_fd;	  /* standard output and error */
-	uint64_t memlock; /* bytes */
-	uint64_t nofile;  /* descriptors */
-	uint64_t caps;	  /* bit n: CAP_* n is kept, ambient */
+	int log_fd; /* standard output and error */
+	const struct spawn_limit *limits;
+	unsigned int limit_count;
+	uint64_t caps; /* bit n: CAP_* n is kept, ambient */
+	const struct namespaces *namespaces; /* NULL: the host's */
+	int cgroup; /* with namespaces: the control group's directory, or -1 */
 };
 
 /* The process has been executed when this returns 0; else -errno with a line in `why`. */

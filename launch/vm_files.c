@@ -2,9 +2,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "launch/devices.h"
@@ -15,6 +17,7 @@ struct opening {
 	struct vm_files *files;
 	struct launch_error *error;
 	int dir;
+	uid_t uid;
 	json_t *config; /* our copy */
 };
 
@@ -72,6 +75,15 @@ static int open_boot(struct opening *o)
 	return err;
 }
 
+/* Of the file opened last. A block device does not grow. */
+static void note_size(struct vm_files *files)
+{
+	struct stat st;
+
+	if (files->count && fstat(files->fds[files->count - 1], &st) == 0 && S_ISREG(st.st_mode))
+		files->largest = MAX(files->largest, (uint64_t)st.st_size);
+}
+
 static int open_disks(struct opening *o)
 {
 	json_t *disk;
@@ -86,12 +98,55 @@ static int open_disks(struct opening *o)
 		err = open_member(o, disk, "file", read_only ? IMAGE_READ_ONLY : IMAGE_WRITE, field);
 		if (err)
 			return err;
+		if (!read_only)
+			note_size(o->files);
 	}
 	return 0;
 }
 
-/* A NIC's socket is reached by the vmm itself, with its own rights; numbers are ours to give. */
-static int check_nics(struct opening *o)
+/* The port of PATH = RUN/ports/PORT/sock; false: another kind of path. */
+static bool port_of(const struct opening *o, const char *path, char *port, size_t size)
+{
+	const char *run = o->launch->options.run_dir;
+	size_t len = strlen(run);
+	const char *end;
+
+	if (strncmp(path, run, len) || strncmp(path + len, "/ports/", 7))
+		return false;
+	path += len + 7;
+	end = strchr(path, '/');
+	if (!end || strcmp(end, "/sock") || (size_t)(end - path) >= size)
+		return false;
+	memcpy(port, path, (size_t)(end - path));
+	port[end - path] = '\0';
+	return dirs_port_id_ok(port);
+}
+
+/*
+ * A NIC's socket is reached by the vmm itself, also when the switch has made it anew: it is shown
+ * the directory, at the same path, and no other port's.
+ */
+static int show_port(struct opening *o, const char *path, const char *field)
+{
+	char port[80], why[256], shown[PATH_MAX];
+	int dir, err;
+
+	if (!port_of(o, path, port, sizeof(port)))
+		return launch_refuse(o->error, RPC_INVALID_PARAMS, field,
+				     "%s: %s/ports/PORT/sock is needed", path,
+				     o->launch->options.run_dir);
+	dir = dirs_open_port(&o->launch->dirs, port, o->uid);
+	if (dir < 0)
+		return launch_refuse(o->error, dir == -EPERM ? RPC_REFUSED : RPC_INVALID_PARAMS,
+				     field, "port %s: %s", port,
+				     dir == -EPERM ? "it is another VM's" : strerror(-dir));
+	snprintf(shown, sizeof(shown), "%s/ports/%s", o->launch->options.run_dir, port);
+	err = namespaces_show(&o->files->namespaces, dir, shown, why, sizeof(why));
+	close(dir);
+	return err ? launch_refuse(o->error, RPC_HOST_FAILURE, field, "%s", why) : 0;
+}
+
+static int show_ports(struct opening *o)
 {
 	const json_t *nic;
 	size_t i;
@@ -101,10 +156,23 @@ static int check_nics(struct opening *o)
 		char field[64];
 
 		snprintf(field, sizeof(field), "nics.%zu.socket", i);
-		if (socket && socket[0] != '/')
-			return launch_refuse(o->error, RPC_INVALID_PARAMS, field,
-					     "%s: an absolute path is needed", socket);
+		/* Whether it may be missing is the vmm's to say. */
+		if (socket && show_port(o, socket, field) < 0)
+			return -EINVAL;
 	}
+	return 0;
+}
+
+static int make_root(struct opening *o)
+{
+	char why[256];
+
+	if (namespaces_init(&o->files->namespaces, why, sizeof(why)) < 0)
+		return launch_refuse(o->error, RPC_HOST_FAILURE, NULL, "%s", why);
+	if (show_ports(o) < 0)
+		return -EINVAL;
+	if (namespaces_seal(&o->files->namespaces, why, sizeof(why)) < 0)
+		return launch_refuse(o->error, RPC_HOST_FAILURE, NULL, "%s", why);
 	return 0;
 }
 
@@ -159,14 +227,15 @@ static int write_config(struct opening *o)
 				      strerror(errno));
 }
 
-int vm_files_open(const struct launch *launch, int dir, const char *id, const json_t *config,
-		  struct vm_files *files, struct launch_error *error)
+int vm_files_open(const struct launch *launch, int dir, const char *id, uid_t uid,
+		  const json_t *config, struct vm_files *files, struct launch_error *error)
 {
 	struct opening o = {
 		.launch = launch,
 		.files = files,
 		.error = error,
 		.dir = dir,
+		.uid = uid,
 		.config = json_deep_copy(config),
 	};
 	int err;
@@ -183,7 +252,7 @@ int vm_files_open(const struct launch *launch, int dir, const char *id, const js
 	if (!err)
 		err = open_disks(&o);
 	if (!err)
-		err = check_nics(&o);
+		err = make_root(&o);
 	if (!err)
 		err = put_fd(&o, o.config, "kvm", devices_open_kvm(error));
 	if (!err)
@@ -202,4 +271,5 @@ void vm_files_close(struct vm_files *files)
 {
 	while (files->count)
 		close(files->fds[--files->count]);
+	namespaces_fini(&files->namespaces);
 }

@@ -170,6 +170,7 @@ int control_create(struct loop *loop, struct vm *vm, const struct config_file *f
 	struct control *control = calloc(1, sizeof(*control));
 	struct rpc_server_config config = {
 		.path = file->path,
+		.keep_path = true,
 		.listen_fd = file->path ? -1 : config_file_open(file, 0),
 		.connected_fd = -1,
 		.allowed_uid = uid,

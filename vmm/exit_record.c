@@ -7,6 +7,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "vmm/sandbox.h"
+
 static const struct {
 	const char *name;
 	int status;
@@ -75,7 +77,8 @@ int exit_record_write(int fd, const char *id, const struct exit_record *record)
 	strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
 	json = json_pack("{s:s, s:s, s:o, s:i, s:s, s:i}", "id", id, "reason",
 			 exit_reason_name(record->reason), "message",
-			 message_json(record->message), "status", record->status, "time", when, "pid", (int)getpid());
+			 message_json(record->message), "status", record->status, "time", when, "pid",
+			 (int)sandbox_host_pid());
 	text = json ? json_dumps(json, JSON_COMPACT) : NULL;
 	json_decref(json);
 	if (!text)

@@ -14,13 +14,13 @@ static bool is_guest_ram(const struct guest_memory *gm, uint64_t start, uint64_t
 	return false;
 }
 
-int64_t footprint_parse(FILE *smaps, const struct guest_memory *gm)
+int64_t footprint_parse(FILE *file, const struct guest_memory *gm)
 {
 	bool counted = false;
 	int64_t total = 0;
 	char line[512];
 
-	while (fgets(line, sizeof(line), smaps)) {
+	while (fgets(line, sizeof(line), file)) {
 		uint64_t start, end, kib;
 
 		if (sscanf(line, "%" SCNx64 "-%" SCNx64 " ", &start, &end) == 2)
@@ -28,17 +28,22 @@ int64_t footprint_parse(FILE *smaps, const struct guest_memory *gm)
 		else if (counted && sscanf(line, "Pss: %" SCNu64 " kB", &kib) == 1)
 			total += (int64_t)kib;
 	}
-	return ferror(smaps) ? -EIO : total;
+	return ferror(file) ? -EIO : total;
+}
+
+/* /proc/self/smaps; open for good once it is. */
+static FILE *smaps;
+
+void footprint_prepare(void)
+{
+	if (!smaps)
+		smaps = fopen("/proc/self/smaps", "re");
 }
 
 int64_t footprint_pss(const struct guest_memory *gm)
 {
-	FILE *smaps = fopen("/proc/self/smaps", "re");
-	int64_t total;
-
-	if (!smaps)
+	footprint_prepare();
+	if (!smaps || fseek(smaps, 0, SEEK_SET) < 0)
 		return -errno;
-	total = footprint_parse(smaps, gm);
-	fclose(smaps);
-	return total;
+	return footprint_parse(smaps, gm);
 }

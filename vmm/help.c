@@ -10,6 +10,8 @@ const char help_text[] =
 	"  --control FILE     serve JSON-RPC 2.0 here (a path to bind, or a listening descriptor);\n"
 	"                     without --config: wait for vm.configure and vm.start\n"
 	"  --control-uid UID  user whose control clients are served besides root and our own\n"
+	"  --root fd:N        a mounted directory, to become the root directory before anything else\n"
+	"                     is read; needs CAP_SYS_ADMIN, which is then given up (vmm-launch)\n"
 	"  --grace SECONDS    time a guest has to power off after SIGTERM; default 30, 0: none\n"
 	"  --log-level LEVEL  error, warning, info (default) or debug\n"
 	"  --help             this text\n"

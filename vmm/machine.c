@@ -9,6 +9,7 @@
 #include "vmm/cpuid.h"
 #include "vmm/machine_internal.h"
 #include "vmm/numa_place.h"
+#include "vmm/sandbox.h"
 
 /* Any thread; perhaps with a device's lock held. */
 static void request(struct machine *m, enum machine_request what, uint8_t debug_status,
@@ -46,6 +47,13 @@ static void on_vcpu(void *opaque, enum vcpu_event event, const char *message)
 	};
 
 	request(opaque, requests[event], 0, message);
+}
+
+static int host_step(struct machine_error *error, const char *what, int ret)
+{
+	if (ret < 0)
+		snprintf(error->why, sizeof(error->why), "%s: %s", what, strerror(-ret));
+	return ret;
 }
 
 static int create_kvm(struct machine *m, struct machine_error *error)
@@ -295,7 +303,9 @@ int machine_create(struct loop *loop, const struct vm_config *config,
 		if (ret < 0)
 			goto err;
 	}
-	ret = create_vcpus(m, error);
+	ret = host_step(error, "the host's files cannot be given up", sandbox_give_up_files());
+	if (!ret)
+		ret = create_vcpus(m, error);
 	if (ret < 0)
 		goto err;
 	*out = m;
@@ -340,13 +350,6 @@ void machine_destroy(struct machine *m)
 	kvm_vm_destroy(&m->kvm);
 	machine_files_close(m);
 	free(m);
-}
-
-static int host_step(struct machine_error *error, const char *what, int ret)
-{
-	if (ret < 0)
-		snprintf(error->why, sizeof(error->why), "%s: %s", what, strerror(-ret));
-	return ret;
 }
 
 int machine_reset(struct machine *m, struct machine_error *error)

@@ -2,6 +2,7 @@
  * vmm: one guest, one process. The main thread is the io thread of everything below.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
 #include <malloc.h>
@@ -15,6 +16,7 @@
 #include "core/log.h"
 #include "vmm/control.h"
 #include "vmm/help.h"
+#include "vmm/sandbox.h"
 #include "vmm/vm.h"
 #include "vmm/vm_config.h"
 
@@ -22,7 +24,7 @@
 #define DEFAULT_GRACE_S 30u
 
 struct options {
-	struct config_file config, control;
+	struct config_file config, control, root;
 	uid_t control_uid;
 	unsigned int grace_s;
 	enum log_level level;
@@ -75,6 +77,7 @@ static int parse_options(int argc, char **argv, struct options *options)
 		{"control", required_argument, NULL, 's'},
 		{"control-uid", required_argument, NULL, 'u'},
 		{"grace", required_argument, NULL, 'g'},
+		{"root", required_argument, NULL, 'r'},
 		{"log-level", required_argument, NULL, 'l'},
 		{"help", no_argument, NULL, 'h'},
 		{NULL},
@@ -88,6 +91,9 @@ static int parse_options(int argc, char **argv, struct options *options)
 			break;
 		case 's':
 			ret = parse_file("--control", optarg, &options->control);
+			break;
+		case 'r':
+			ret = parse_file("--root", optarg, &options->root);
 			break;
 		case 'g':
 			ret = parse_number("--grace", optarg, 3600, &options->grace_s);
@@ -231,12 +237,24 @@ static int run(struct program *p)
 	return vm_exit_status(p->vm);
 }
 
+static int enter_root(const struct config_file *file)
+{
+	int fd = config_file_open(file, O_PATH | O_DIRECTORY);
+
+	if (fd < 0) {
+		log_err("--root: %s", strerror(-fd));
+		return fd;
+	}
+	return sandbox_enter_root(fd);
+}
+
 int main(int argc, char **argv)
 {
 	struct program p = {
 		.options = {
 			.config = CONFIG_NO_FILE,
 			.control = CONFIG_NO_FILE,
+			.root = CONFIG_NO_FILE,
 			.control_uid = geteuid(),
 			.grace_s = DEFAULT_GRACE_S,
 			.level = LOG_LEVEL_INFO,
@@ -248,9 +266,13 @@ int main(int argc, char **argv)
 	if (ret)
 		return ret < 0 ? STATUS_USAGE : 0;
 	log_init("vmm", p.options.level);
+	sandbox_prepare();
+	if (config_file_given(&p.options.root) && enter_root(&p.options.root) < 0)
+		return exit_reason_status(EXIT_HOST_FAILURE, 0);
 	/* vCPU threads allocate next to nothing: one arena is enough, and small. */
 	mallopt(M_ARENA_MAX, 1);
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* of vmm-launch's limit; EFBIG says it */
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		log_warn("no_new_privs is not set: %s", strerror(errno));
 	ret = run(&p);

@@ -7,6 +7,17 @@
 
 #include "core/log.h"
 
+/* libnuma keeps what it has read. */
+void numa_place_prepare(void)
+{
+	struct bitmask *cpus = numa_available() < 0 ? NULL : numa_allocate_cpumask();
+
+	for (int node = 0; cpus && node <= numa_max_node(); node++)
+		(void)numa_node_to_cpus(node, cpus); /* not there: numa_place_thread says so */
+	if (cpus)
+		numa_free_cpumask(cpus);
+}
+
 void numa_place_allocations(int node)
 {
 	unsigned long mask = node < 0 ? 0 : 1UL << node;

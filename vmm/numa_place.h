@@ -11,6 +11,8 @@
 
 #define NUMA_PLACE_MAX_NODES 64u
 
+/* Reads the host's nodes, for a process that will not be able to. */
+void numa_place_prepare(void);
 /* What this thread allocates comes from host node `node` from now on; -1: from anywhere again. */
 void numa_place_allocations(int node);
 /* What is allocated in [hva, hva + size), by whomever, comes from that node. */

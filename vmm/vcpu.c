@@ -8,12 +8,14 @@
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "core/log.h"
 #include "vmm/cpuid.h"
 #include "vmm/ept.h"
 #include "vmm/numa_place.h"
+#include "vmm/sandbox.h"
 #include "vmm/vcpu_exit.h"
 #include "vmm/vcpu_state.h"
 
@@ -38,6 +40,7 @@ struct vcpu_group {
 	pthread_cond_t changed;
 	enum want want;
 	unsigned int parked;
+	int failed; /* -errno: a thread did not start well, and ended */
 	unsigned int count; /* vcpus that exist */
 	struct vcpu vcpus[];
 };
@@ -94,6 +97,26 @@ static void report(struct vcpu *vcpu, enum vcpu_event event, const char *what)
 	vcpu->group->config.event(vcpu->group->config.opaque, event, message);
 }
 
+/* The thread's name, and what it gives up. */
+static bool confine(struct vcpu *vcpu)
+{
+	struct vcpu_group *group = vcpu->group;
+	char name[16];
+	int ret;
+
+	snprintf(name, sizeof(name), "vcpu%u", vcpu->index);
+	(void)prctl(PR_SET_NAME, name);
+	/* One at a time: libseccomp has state that threads share. */
+	pthread_mutex_lock(&group->lock);
+	ret = sandbox_confine_vcpu();
+	if (ret < 0) {
+		group->failed = ret;
+		pthread_cond_broadcast(&group->changed);
+	}
+	pthread_mutex_unlock(&group->lock);
+	return !ret;
+}
+
 /*
  * A vCPU parks only when KVM_RUN was interrupted: by then KVM has completed the access that the
  * last exit was for, and the registers are whole.
@@ -102,8 +125,9 @@ static void *vcpu_main(void *opaque)
 {
 	struct vcpu *vcpu = opaque;
 	const struct vcpu_group_config *config = &vcpu->group->config;
-	bool go = park(vcpu);
+	bool go;
 
+	go = confine(vcpu) && park(vcpu);
 	while (go) {
 		enum vcpu_event event;
 		char what[192];
@@ -192,7 +216,6 @@ static int thread_start(struct vcpu *vcpu)
 {
 	const unsigned int *nodes = vcpu->group->config.host_nodes;
 	sigset_t mask, old;
-	char name[16];
 	int ret;
 
 	sigfillset(&mask);
@@ -205,11 +228,22 @@ static int thread_start(struct vcpu *vcpu)
 	if (ret)
 		return -ret;
 	vcpu->started = true;
-	snprintf(name, sizeof(name), "vcpu%u", vcpu->index);
-	pthread_setname_np(vcpu->thread, name);
 	if (nodes)
 		numa_place_thread(vcpu->thread, nodes[vcpu->index]);
 	return 0;
+}
+
+/* Until each is parked, with nothing left to set up. */
+static int await_threads(struct vcpu_group *group)
+{
+	int ret;
+
+	pthread_mutex_lock(&group->lock);
+	while (!group->failed && group->parked < group->count)
+		pthread_cond_wait(&group->changed, &group->lock);
+	ret = group->failed;
+	pthread_mutex_unlock(&group->lock);
+	return ret;
 }
 
 int vcpu_group_create(const struct vcpu_group_config *config, struct vcpu_group **out, char *why,
@@ -245,6 +279,12 @@ int vcpu_group_create(const struct vcpu_group_config *config, struct vcpu_group 
 		ret = thread_start(&group->vcpus[i]);
 		if (ret < 0)
 			create_step(why, why_size, i, "starting its thread", -ret);
+	}
+	if (!ret) {
+		ret = await_threads(group);
+		if (ret < 0)
+			snprintf(why, why_size, "a vCPU's thread cannot be confined: %s",
+				 strerror(-ret));
 	}
 	if (ret < 0) {
 		vcpu_group_destroy(group);

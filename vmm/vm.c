@@ -9,6 +9,7 @@
 
 #include "core/clock.h"
 #include "core/log.h"
+#include "vmm/sandbox.h"
 #include "vmm/vm_internal.h"
 
 #define RESET_INTERVAL_NS 200000000ULL
@@ -183,6 +184,12 @@ int vm_start(struct vm *vm, struct machine_error *error)
 	if (ret < 0)
 		return ret;
 	ret = machine_reset(vm->machine, error);
+	if (!ret) {
+		ret = sandbox_confine_process();
+		if (ret < 0)
+			snprintf(error->why, sizeof(error->why), "no list of system calls: %s",
+				 strerror(-ret));
+	}
 	if (!ret) {
 		ret = machine_resume(vm->machine);
 		if (ret < 0)

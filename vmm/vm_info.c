@@ -4,6 +4,7 @@
 
 #include "core/log.h"
 #include "vmm/footprint.h"
+#include "vmm/sandbox.h"
 #include "vmm/vm_internal.h"
 
 /* Adds to what is there: statistics of several vCPUs are summed. */
@@ -80,7 +81,7 @@ static json_t *stats_info(struct machine *machine,
 json_t *vm_info(struct vm *vm)
 {
 	json_t *info = json_pack("{s:s, s:i}", "state", vm_state_name(vm->state), "pid",
-				 (int)getpid());
+				 (int)sandbox_host_pid());
 	json_t *devices;
 
 	if (!info || !vm->config)

@@ -2,6 +2,7 @@
  * Stands for vmm and vswitch in the test of vmm-launch: says on standard error what it was given,
  * then does what the configuration's "id" tells it (exit-N: ends with status N), or waits.
  */
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,11 +10,18 @@
 
 extern char **environ;
 
+/* The first process of a pid namespace has no default action to end it. */
+static void terminated(int signo)
+{
+	_exit(signo);
+}
+
 int main(int argc, char **argv)
 {
 	static char text[65536];
 	const char *id;
 
+	signal(SIGTERM, terminated);
 	for (int i = 0; i < argc; i++)
 		fprintf(stderr, "arg %s\n", argv[i]);
 	for (char **e = environ; *e; e++)

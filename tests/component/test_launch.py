@@ -19,6 +19,7 @@ import pytest
 
 BUILD = pathlib.Path(os.environ["BUILD_DIR"])
 MGMT, SWITCH, VM = 60999, 60998, 61007
+SYS_ADMIN = 1 << 21  # CAP_SYS_ADMIN
 INVALID, EXISTS, REFUSED, NOT_FOUND, BUSY = -32602, -32002, -32003, -32001, -32005
 DEADLINE = 20  # seconds until a test gives up on something that must happen
 
@@ -188,14 +189,25 @@ def test_vmm_has_nothing_but_its_own(launch):
     assert said["Uid"].split() == [str(VM)] * 4
     assert said["Gid"].split() == [str(VM)] * 4
     assert said["Groups"].split() == []
-    for kind in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
-        assert int(said[kind], 16) == 0, kind
+    # To enter its root with, which the probe does not do; it can gain no other.
+    for kind in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
+        assert int(said[kind], 16) == SYS_ADMIN, kind
+    assert int(said["CapBnd"], 16) == 0
     assert said["NoNewPrivs"] == "1"
     assert int(said["SigBlk"], 16) == 0 and int(said["SigIgn"], 16) == 0
     fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     assert int(fields[3]) == pid  # a session of its own
     assert int(fields[19]) == result["start_time"]
     assert os.readlink(f"/proc/{pid}/cwd") == "/"
+    for kind in ("mnt", "net", "pid", "ipc", "uts", "cgroup"):
+        assert os.readlink(f"/proc/{pid}/ns/{kind}") != os.readlink(f"/proc/self/ns/{kind}")
+    assert said["NSpid"].split() == [str(pid), "1"]
+
+
+def argument(text, option):
+    """The value of an option in what the probe said."""
+    words = [l[4:] for l in text.splitlines() if l.startswith("arg ")]
+    return words[words.index(option) + 1]
 
 
 def test_vmm_gets_just_its_descriptors(launch):
@@ -217,6 +229,7 @@ def test_vmm_gets_just_its_descriptors(launch):
     assert named(config["exit_record"]) == str(launch.run / "vms/g1/exit.json")
     assert named(config["control"]).startswith("socket:")
     assert named(config["console"]["file"]).startswith("socket:")
+    assert named(argument(text, "--root")) == "/"
     assert config["console"]["type"] == "socket" and config["id"] == "g1"
     assert not links
 
@@ -225,13 +238,18 @@ def test_vmm_arguments_environment_and_limits(launch):
     pid = launch.spawn()["pid"]
     lines = launch.log("vms/g1").splitlines()
     assert [l[4:] for l in lines if l.startswith("arg ")] == [
-        "vmm", "--config", "fd:3", "--control-uid", str(MGMT), "--log-level", "info"]
+        "vmm", "--config", "fd:3", "--root", "fd:9", "--control-uid", str(MGMT), "--log-level", "info"]
     names = {l[4:].split("=")[0] for l in lines if l.startswith("env ")}
     assert names <= {"PATH", "ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS"}
     limits = pathlib.Path(f"/proc/{pid}/limits").read_text()
-    assert limits.split("Max locked memory")[1].split()[0] == str(raised(resource.RLIMIT_MEMLOCK, (64 + 64) << 20))
-    assert limits.split("Max core file size")[1].split()[0] == "0"
-    assert limits.split("Max open files")[1].split()[0] == "1024"
+    wanted = {"Max locked memory": raised(resource.RLIMIT_MEMLOCK, (64 + 64) << 20),
+              "Max core file size": 0, "Max open files": 1024, "Max processes": 1 + 64,
+              "Max file size": 64 << 20, "Max msgqueue size": 0, "Max nice priority": 0,
+              "Max realtime priority": 0}
+    if "address" not in os.environ.get("SANITIZE", ""):
+        wanted["Max address space"] = (64 + 2 + 256 + 16) << 20
+    for name, value in wanted.items():
+        assert limits.split(name)[1].split()[:2] == [str(value)] * 2, name
 
 
 def test_limits_by_request(launch):
@@ -301,8 +319,11 @@ def test_exit_is_told(launch):
     assert launch.exited(first["pid"]) == {**first, "status": 7}
     second = launch.spawn("g2")
     launch.call("process.kill", **second, signal=15)
-    assert launch.exited(second["pid"]) == {**second, "signal": 15}
+    assert launch.exited(second["pid"]) == {**second, "status": 15}  # the probe's own handler
     assert not os.path.exists(f"/proc/{second['pid']}")
+    third = launch.spawn("g3")
+    launch.call("process.kill", **third, signal=9)
+    assert launch.exited(third["pid"]) == {**third, "signal": 9}
 
 
 def test_kill_is_for_the_right_process(launch):
@@ -416,9 +437,41 @@ def test_refused_files(launch):
             launch.spawn(boot={"kernel": inside, "modules": [{"file": inside}, {"file": path}]})
         with refused(INVALID, "disks.0.file"):
             launch.spawn(disks=[{"id": "d", "file": path}])
-    with refused(INVALID, "nics.0.socket"):
-        launch.spawn(nics=[{"id": "n", "socket": "fd:3"}])
+    for path in ("fd:3", "/etc/passwd", f"{launch.run}/vswitch/control.sock", f"{launch.run}/ports/absent/sock",
+                 f"{launch.run}/ports/../vswitch/sock", f"{launch.run}/ports/p/other", f"{launch.run}/ports//sock"):
+        with refused(INVALID, "nics.0.socket"):
+            launch.spawn(nics=[{"id": "n", "socket": path}])
     assert launch.spawn()["pid"]  # nothing of all that is left behind
+
+
+def test_its_root_has_its_ports_and_nothing_else(launch):
+    for port, gid in (("mine", VM), ("also-mine", VM), ("another", VM + 1)):
+        launch.call("port.prepare", id=port, gid=gid)
+        (launch.run / "ports" / port / "sock").touch()
+
+    def nic(port):
+        return {"id": port, "socket": f"{launch.run}/ports/{port}/sock"}
+    with refused(REFUSED, "nics.1.socket"):
+        launch.spawn(nics=[nic("mine"), nic("another")])
+    pid = launch.spawn(nics=[nic("mine"), nic("also-mine")])["pid"]
+    text = launch.log("vms/g1")
+    root = f"/proc/{pid}/fd/{argument(text, '--root')[3:]}"
+    found = {os.path.relpath(os.path.join(where, name), root)
+             for where, dirs, files in os.walk(root) for name in dirs + files}
+    ports = (launch.run / "ports").relative_to("/")
+    above = {str(p) for p in (ports, *ports.parents)} - {"."}
+    assert found == above | {str(ports / p) for p in ("mine", "also-mine")} | {
+        str(ports / p / "sock") for p in ("mine", "also-mine")}
+    # As its mount table has it; what is above belongs to the host and goes when the root is entered.
+    mounts = pathlib.Path(f"/proc/{pid}/mountinfo").read_text().splitlines()
+    ours = [(l.split()[4], set(l.split()[5].split(","))) for l in mounts
+            if f"/{ports}/" in l.split()[4] or (l.split()[4] == "/" and " - tmpfs " in l)]
+    assert sorted(at for at, _ in ours) == ["/", f"/{ports}/also-mine", f"/{ports}/mine"]
+    assert all({"ro", "nosuid", "nodev", "noexec"} <= options for _, options in ours)
+    # The switch's side goes on as before.
+    (launch.run / "ports/mine/sock").unlink()
+    assert not os.path.exists(f"{root}/{ports}/mine/sock")
+    launch.call("port.release", id="also-mine")
 
 
 def test_a_written_disk_belongs_to_one_vm(launch):
@@ -480,6 +533,7 @@ def test_the_real_programs(tmp_path):
                   "boot": {"kernel": str(launch.images / "kernel"), "cmdline": "end=off"}}
         vm = launch.call("vm.spawn", id="g1", uid=VM, config=config)
         assert launch.exited(vm["pid"])["status"] == 0, launch.log("vms/g1", "")
+        assert "error" not in launch.log("vms/g1", "")
         record = json.loads((launch.run / "vms/g1/exit.json").read_text())
         assert (record["id"], record["reason"], record["pid"]) == ("g1", "shutdown", vm["pid"])
         launch.call("process.kill", **switch, signal=15)

@@ -47,13 +47,21 @@ static int file_fd(const json_t *file)
 	return text && !strncmp(text, "fd:", 3) ? atoi(text + 3) : -1;
 }
 
+/* As the host counts: in its own pid namespace every vmm is 1. */
+static pid_t host_pid(void)
+{
+	char self[16] = "";
+
+	return readlink("/proc/self", self, sizeof(self) - 1) > 0 ? atoi(self) : getpid();
+}
+
 static void leave_record(struct peer *peer, const char *message)
 {
 	dprintf(peer->record_fd,
 		"{\"id\": \"%s\", \"reason\": \"%s\", \"message\": \"%s\", \"status\": %d,"
 		" \"time\": \"2026-01-01T00:00:00Z\", \"pid\": %d}\n",
 		json_string_value(json_object_get(peer->config, "id")), peer->reason, message,
-		peer->status, (int)getpid());
+		peer->status, (int)host_pid());
 }
 
 static void set_state(struct peer *peer, unsigned int state)
@@ -92,7 +100,7 @@ static void handle_info(struct rpc_call *call, const json_t *params, void *opaqu
 	}
 	told_once = true;
 	rpc_reply(call, json_pack("{s:O, s:s, s:i}", "id", json_object_get(peer->config, "id"),
-				  "state", state_names[peer->state], "pid", (int)getpid()));
+				  "state", state_names[peer->state], "pid", (int)host_pid()));
 	if (!peer->state && !told(peer, "never"))
 		set_state(peer, 1);
 }
