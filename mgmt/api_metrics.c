@@ -1,7 +1,9 @@
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "mgmt/api.h"
+#include "mgmt/http.h"
 #include "mgmt/port.h"
 #include "mgmt/vm.h"
 #include "mgmt/vswitch.h"
@@ -32,6 +34,36 @@ static void put_switch(FILE *out, const struct vswitch *vswitch)
 	fprintf(out, "vmm_switch_up %d\n", vswitch_is_up(vswitch));
 	head(out, "vmm_switch_restarts_total", "counter", "restarts of the switch");
 	fprintf(out, "vmm_switch_restarts_total %u\n", vswitch_restarts(vswitch));
+}
+
+static void put_number(FILE *out, const char *name, const char *type, const char *help,
+		       uint64_t number)
+{
+	head(out, name, type, help);
+	fprintf(out, "%s %" PRIu64 "\n", name, number);
+}
+
+static void put_api(FILE *out, const struct http *http)
+{
+	struct http_stats stats;
+
+	http_stats_get(http, &stats);
+	put_number(out, "vmm_api_connections", "gauge", "connections of clients", stats.open);
+	put_number(out, "vmm_api_requests_waiting", "gauge",
+		   "requests that wait for another process", stats.aside);
+	put_number(out, "vmm_api_event_streams", "gauge", "readers of events", stats.streams);
+	put_number(out, "vmm_api_connections_total", "counter", "connections taken",
+		   stats.accepted);
+	head(out, "vmm_api_connections_closed_total", "counter",
+	     "connections not taken or ended by the daemon, by reason");
+	fprintf(out, "vmm_api_connections_closed_total{reason=\"forbidden\"} %" PRIu64 "\n",
+		stats.forbidden);
+	fprintf(out, "vmm_api_connections_closed_total{reason=\"timeout\"} %" PRIu64 "\n",
+		stats.timed_out);
+	fprintf(out, "vmm_api_connections_closed_total{reason=\"crowded\"} %" PRIu64 "\n",
+		stats.crowded_out);
+	put_number(out, "vmm_api_requests_refused_total", "counter",
+		   "requests refused because too many wait", stats.busy);
 }
 
 static const char *port_id(const json_t *port)
@@ -109,6 +141,7 @@ static void on_ports(void *opaque, json_t *ports)
 	FILE *out = open_memstream(&text, &size);
 
 	if (out) {
+		put_api(out, mgmt->http);
 		put_vms(out, mgmt->vms);
 		put_switch(out, mgmt->vswitch);
 		put_ports(out, ports);

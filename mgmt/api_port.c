@@ -50,16 +50,11 @@ void api_port_get(struct http_request *request)
 
 static void on_list_for_new(void *opaque, json_t *list)
 {
-	json_t *body = request_body(opaque, false), *port;
-	const char *id = json_string_value(json_object_get(body, "id"));
-	char location[64];
+	const char *id = request_param(opaque, 0);
+	char location[96];
 
-	if (body) {
-		snprintf(location, sizeof(location), "/v1/ports/%s", id);
-		port = list_find(list, id);
-		request_reply_created(opaque, location, json_incref(port));
-	}
-	json_decref(body);
+	snprintf(location, sizeof(location), "/v1/ports/%s", id);
+	request_reply_created(opaque, location, json_incref(list_find(list, id)));
 	json_decref(list);
 }
 
@@ -81,6 +76,7 @@ void api_ports_add(struct http_request *request)
 	if (port_spec_check(body, &spec, &problem) < 0) {
 		request_fail(request, &problem);
 	} else {
+		request_set_param(request, 0, json_string_value(json_object_get(spec, "id")));
 		ports_add_uplink(request_mgmt(request)->ports, spec, on_added, request);
 		json_decref(spec);
 	}

@@ -1,5 +1,6 @@
 #include "mgmt/http.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -11,11 +12,10 @@
 #include "mgmt/http_request_private.h"
 #include "mgmt/vm_spec.h"
 
-#define IDLE_SECONDS 60u
 /* Of a body that is too large this much is read and thrown away, so that the answer is heard. */
 #define DISCARD_MAX (64u * 1024 * 1024)
 
-static void http_run(struct http *http)
+void http_run(struct http *http)
 {
 	unsigned long long ms;
 
@@ -36,11 +36,26 @@ static void http_on_io(void *opaque, int fd, unsigned int events)
 	http_run(opaque);
 }
 
+/* Half of the places are for those who only ask. */
+static bool request_finds_place(struct http_request *request, const char *method)
+{
+	struct http_stats *stats = &request->http->stats;
+	unsigned int max = !strcmp(method, "GET") ? HTTP_MAX_ASIDE : HTTP_MAX_ASIDE / 2;
+
+	if (!request->match.route->waits || stats->aside < max)
+		return true;
+	stats->busy++;
+	request_refuse(request, 503, NULL, "%u requests wait for other processes; try again",
+		       stats->aside);
+	return false;
+}
+
 static void request_dispatch(struct http_request *request, const char *method, const char *path)
 {
 	int status = router_find(request->http->routes, method, path, &request->match);
 
 	request->dispatched = true;
+	http_conn_set_state(request->client, CONN_BUSY);
 	if (request->discarded)
 		request_refuse(request, 413, NULL, "the body may have %u bytes at most",
 			       BODY_MAX_SIZE);
@@ -49,8 +64,48 @@ static void request_dispatch(struct http_request *request, const char *method, c
 	else if (status == 405)
 		request_refuse(request, 405, NULL, "%s is not possible at %s; allowed: %s", method,
 			       path, request->match.allowed);
-	else
+	else if (request_finds_place(request, method))
 		request->match.route->handle(request);
+}
+
+struct framing {
+	unsigned int lengths; /* how often the body's length is told */
+	bool unclear;
+};
+
+static enum MHD_Result framing_look(void *opaque, enum MHD_ValueKind kind, const char *name,
+				    const char *value)
+{
+	struct framing *framing = opaque;
+	bool chunked = !strcasecmp(name, "Transfer-Encoding");
+
+	if (chunked || !strcasecmp(name, "Content-Length"))
+		framing->lengths++;
+	if (chunked && (!value || strcasecmp(value, "chunked") != 0))
+		framing->unclear = true;
+	/* "Content-Length : 5" is not ours to guess (RFC 9112 5.1). */
+	for (; *name; name++) {
+		if (*name <= ' ' || *name >= 0x7f)
+			framing->unclear = true;
+	}
+	return MHD_YES;
+}
+
+/*
+ * RFC 9112 6.3: where a body ends must be beyond doubt, else who stands between the client and us
+ * may see other requests than we do.
+ */
+static bool request_is_framed_well(struct http_request *request)
+{
+	struct framing framing = { 0 };
+
+	MHD_get_connection_values(request->conn, MHD_HEADER_KIND, framing_look, &framing);
+	if (framing.lengths <= 1 && !framing.unclear)
+		return true;
+	request_refuse(request, 400, NULL,
+		       "the headers leave open where the body ends; allowed: one Content-Length, "
+		       "or \"Transfer-Encoding: chunked\", and names without blanks");
+	return false;
 }
 
 /* False: the client sends without end, or memory is out. */
@@ -71,10 +126,22 @@ static bool request_take(struct http_request *request, const char *data, size_t 
 			return false;
 		request->data = grown;
 		request->size = size;
+		http_conn_hold(request->client, size);
 	}
 	memcpy(request->data + request->len, data, len);
 	request->len += len;
 	return true;
+}
+
+/* Its handler has seen it. */
+static void request_forget_body(struct http_request *request)
+{
+	if (!request->response)
+		http_conn_hold(request->client, 0);
+	free(request->data);
+	request->data = NULL;
+	request->size = 0;
+	request->len = 0;
 }
 
 static enum MHD_Result request_send(struct http_request *request)
@@ -94,14 +161,16 @@ static enum MHD_Result http_on_request(void *opaque, struct MHD_Connection *conn
 	struct http_request *request = *slot;
 	struct http *http = opaque;
 
+	if (http_conn_of(conn)->state == CONN_CLOSING)
+		return MHD_NO;
 	if (!request) {
 		request = calloc(1, sizeof(*request));
 		if (!request)
 			return MHD_NO;
-		request->http = http;
-		request->conn = conn;
+		*request = (struct http_request){ .http = http, .conn = conn,
+						  .client = http_conn_of(conn) };
 		*slot = request;
-		return MHD_YES;
+		return request_is_framed_well(request) ? MHD_YES : request_send(request);
 	}
 	if (*len) {
 		bool taken = request_take(request, data, *len);
@@ -109,22 +178,66 @@ static enum MHD_Result http_on_request(void *opaque, struct MHD_Connection *conn
 		*len = 0;
 		return taken ? MHD_YES : MHD_NO;
 	}
-	if (!request->dispatched)
+	if (!request->dispatched) {
 		request_dispatch(request, method, url);
+		request_forget_body(request);
+	}
 	if (request->response)
 		return request_send(request);
 	request->suspended = true;
 	request->next = http->waiting;
 	http->waiting = request;
+	http->stats.aside++;
 	MHD_suspend_connection(conn);
 	return MHD_YES;
+}
+
+/* The request line is there: so is a client who can be told what goes wrong. */
+static void *http_on_line(void *opaque, const char *uri, struct MHD_Connection *conn)
+{
+	http_conn_of(conn)->begun = true;
+	return NULL;
+}
+
+static int hex_digit(char c)
+{
+	return isdigit((unsigned char)c) ? c - '0' : tolower((unsigned char)c) - 'a' + 10;
+}
+
+/*
+ * Only what need not be escaped is unescaped (RFC 3986 2.3): no %2F becomes a separator and no %00
+ * an end, and no name of ours has such a character.
+ */
+static size_t http_unescape(void *opaque, struct MHD_Connection *conn, char *text)
+{
+	char *to = text;
+
+	for (const char *from = text; *from; from++) {
+		int c;
+
+		*to++ = *from;
+		if (*from != '%' || !isxdigit((unsigned char)from[1]) ||
+		    !isxdigit((unsigned char)from[2]))
+			continue;
+		c = hex_digit(from[1]) << 4 | hex_digit(from[2]);
+		if (c < 0x80 && (isalnum(c) || (c && strchr("-._~", c)))) {
+			to[-1] = (char)c;
+			from += 2;
+		}
+	}
+	*to = '\0';
+	return (size_t)(to - text);
 }
 
 static void http_on_completed(void *opaque, struct MHD_Connection *conn, void **slot,
 			      enum MHD_RequestTerminationCode code)
 {
 	struct http_request *request = *slot;
+	struct http_conn *client = http_conn_of(conn);
 
+	client->begun = false;
+	http_conn_hold(client, 0);
+	http_conn_set_state(client, CONN_RECEIVING);
 	if (!request)
 		return;
 	if (request->response)
@@ -154,6 +267,24 @@ static int http_watch(struct http *http)
 	return http->io ? 0 : -ENOMEM;
 }
 
+/* Connections come from us, and how long they may take is ours to say. */
+static struct MHD_Daemon *http_start_daemon(struct http *http)
+{
+	return MHD_start_daemon(
+		MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME |
+			MHD_USE_ERROR_LOG,
+		0, NULL, NULL, http_on_request, http,
+		MHD_OPTION_EXTERNAL_LOGGER, http_on_log, http,
+		MHD_OPTION_CONNECTION_LIMIT, HTTP_MAX_CONNECTIONS + HTTP_ACCEPT_BATCH,
+		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_HEAD_MAX_SIZE,
+		MHD_OPTION_CONNECTION_TIMEOUT, 0u,
+		MHD_OPTION_STRICT_FOR_CLIENT, 1,
+		MHD_OPTION_NOTIFY_CONNECTION, http_conn_notify, http,
+		MHD_OPTION_URI_LOG_CALLBACK, http_on_line, http,
+		MHD_OPTION_UNESCAPE_CALLBACK, http_unescape, http,
+		MHD_OPTION_NOTIFY_COMPLETED, http_on_completed, http, MHD_OPTION_END);
+}
+
 struct http *http_create(struct mgmt *mgmt, int listen_fd, const struct route *routes)
 {
 	struct http *http = calloc(1, sizeof(*http));
@@ -164,16 +295,11 @@ struct http *http_create(struct mgmt *mgmt, int listen_fd, const struct route *r
 	}
 	http->mgmt = mgmt;
 	http->routes = routes;
+	http_conns_init(http, listen_fd);
 	http->timer = loop_timer_create(mgmt->loop, http_on_timer, http);
-	http->daemon = MHD_start_daemon(
-		MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL,
-		http_on_request, http, MHD_OPTION_EXTERNAL_LOGGER, http_on_log, http,
-		MHD_OPTION_LISTEN_SOCKET, listen_fd, MHD_OPTION_CONNECTION_LIMIT,
-		HTTP_MAX_CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT, IDLE_SECONDS,
-		MHD_OPTION_NOTIFY_COMPLETED, http_on_completed, NULL, MHD_OPTION_END);
-	if (!http->daemon)
-		close(listen_fd);
-	if (!http->timer || !http->daemon || http_watch(http) < 0 || http_events_init(http) < 0) {
+	http->daemon = http_start_daemon(http);
+	if (!http->timer || !http->daemon || http_watch(http) < 0 ||
+	    http_events_init(http) < 0 || http_conns_open(http) < 0) {
 		log_err("the HTTP server cannot be started");
 		http_destroy(http);
 		return NULL;
@@ -193,6 +319,13 @@ void http_destroy(struct http *http)
 		MHD_stop_daemon(http->daemon);
 	}
 	loop_io_remove(http->io);
+	http_conns_fini(http);
 	loop_timer_destroy(http->timer);
 	free(http);
+}
+
+void http_stats_get(const struct http *http, struct http_stats *stats)
+{
+	*stats = http->stats;
+	stats->open = http->conns.n;
 }

@@ -1,8 +1,10 @@
 #include "mgmt/http_events.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 
+#include "core/clock.h"
 #include "core/log.h"
 #include "mgmt/events.h"
 #include "mgmt/http_request_private.h"
@@ -10,12 +12,16 @@
 #define BLOCK_SIZE 4096u
 /* Now and then a comment: it is how we notice that a reader has gone. */
 #define PING_NS (15ULL * 1000000000)
+/* Who has read nothing for so long may have to make room. */
+#define STALL_MS 5000u
 
 struct http_stream {
 	struct http_stream *next;
 	struct http *http;
 	struct MHD_Connection *conn;
-	uint64_t number; /* of the event to send next */
+	struct http_conn *client;
+	uint64_t since_ms; /* it last took something */
+	uint64_t number;   /* of the event to send next */
 	char *text;	 /* being sent */
 	size_t sent;
 	bool suspended;
@@ -48,6 +54,7 @@ static ssize_t stream_read(void *opaque, uint64_t pos, char *buf, size_t max)
 
 	if (stream->ending)
 		return MHD_CONTENT_READER_END_OF_STREAM;
+	stream->since_ms = clock_now_ms();
 	if (!stream->text) {
 		stream->text = stream_next_text(stream);
 		stream->sent = 0;
@@ -74,9 +81,54 @@ static void stream_free(void *opaque)
 	for (link = &stream->http->streams; *link != stream; link = &(*link)->next)
 		;
 	*link = stream->next;
-	stream->http->n_streams--;
+	if (!stream->ending)
+		stream->http->stats.streams--;
 	free(stream->text);
 	free(stream);
+}
+
+static void stream_resume(struct http_stream *stream)
+{
+	if (!stream->suspended)
+		return;
+	stream->suspended = false;
+	MHD_resume_connection(stream->conn);
+}
+
+static void stream_end(struct http_stream *stream)
+{
+	stream->ending = true;
+	stream->http->stats.streams--;
+	http_conn_close(stream->client);
+	stream_resume(stream);
+}
+
+static bool stream_has_gone(const struct http_stream *stream)
+{
+	struct pollfd pfd = { .fd = stream->client->fd };
+
+	return poll(&pfd, 1, 0) > 0;
+}
+
+/* Who has gone, or does not read, gives his place to who comes. */
+static bool streams_have_room(struct http *http)
+{
+	struct http_stream *stalest = NULL;
+
+	if (http->stats.streams < HTTP_MAX_STREAMS)
+		return true;
+	for (struct http_stream *stream = http->streams; stream; stream = stream->next) {
+		if (stream->ending)
+			continue;
+		if (stream_has_gone(stream))
+			stream_end(stream);
+		else if (!stream->suspended && (!stalest || stream->since_ms < stalest->since_ms))
+			stalest = stream;
+	}
+	if (http->stats.streams == HTTP_MAX_STREAMS && stalest &&
+	    clock_now_ms() - stalest->since_ms >= STALL_MS)
+		stream_end(stalest);
+	return http->stats.streams < HTTP_MAX_STREAMS;
 }
 
 void request_reply_events(struct http_request *request, uint64_t next)
@@ -85,14 +137,15 @@ void request_reply_events(struct http_request *request, uint64_t next)
 	struct http_stream *stream;
 	struct MHD_Response *response;
 
-	stream = http->n_streams < HTTP_MAX_STREAMS ? calloc(1, sizeof(*stream)) : NULL;
+	stream = streams_have_room(http) ? calloc(1, sizeof(*stream)) : NULL;
 	if (!stream) {
 		request_refuse(request, 503, NULL, "%u readers of events are the most",
 			       HTTP_MAX_STREAMS);
 		return;
 	}
-	*stream = (struct http_stream){ .http = http, .conn = request->conn, .number = next,
-					.ping = true };
+	*stream = (struct http_stream){ .http = http, .conn = request->conn,
+					.client = request->client, .number = next, .ping = true,
+					.since_ms = clock_now_ms() };
 	response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK_SIZE, stream_read,
 						     stream, stream_free);
 	if (!response) {
@@ -102,20 +155,19 @@ void request_reply_events(struct http_request *request, uint64_t next)
 	}
 	stream->next = http->streams;
 	http->streams = stream;
-	http->n_streams++;
+	http->stats.streams++;
 	MHD_add_response_header(response, "Content-Type", "text/event-stream");
 	MHD_add_response_header(response, "Cache-Control", "no-cache");
 	request_answer(request, 200, response);
+	http_conn_set_state(request->client, CONN_BUSY);
+	MHD_set_connection_option(request->conn, MHD_CONNECTION_OPTION_TIMEOUT,
+				  http->mgmt->options->client_seconds);
 }
 
 static void streams_resume(struct http *http)
 {
-	for (struct http_stream *stream = http->streams; stream; stream = stream->next) {
-		if (!stream->suspended)
-			continue;
-		stream->suspended = false;
-		MHD_resume_connection(stream->conn);
-	}
+	for (struct http_stream *stream = http->streams; stream; stream = stream->next)
+		stream_resume(stream);
 	http_kick(http);
 }
 
@@ -149,6 +201,7 @@ void http_events_fini(struct http *http)
 	events_listen(http->mgmt->events, NULL, NULL);
 	for (struct http_stream *stream = http->streams; stream; stream = stream->next)
 		stream->ending = true;
+	http->stats.streams = 0;
 	if (http->daemon)
 		streams_resume(http);
 	loop_timer_destroy(http->ping);

@@ -24,6 +24,11 @@ const char *request_param(const struct http_request *request, unsigned int n)
 	return request->match.params[n];
 }
 
+void request_set_param(struct http_request *request, unsigned int n, const char *text)
+{
+	snprintf(request->match.params[n], sizeof(request->match.params[n]), "%s", text);
+}
+
 const char *request_header(const struct http_request *request, const char *name)
 {
 	return MHD_lookup_connection_value(request->conn, MHD_HEADER_KIND, name);
@@ -50,6 +55,7 @@ void request_answer(struct http_request *request, unsigned int status,
 {
 	struct http_request **link;
 
+	http_conn_set_state(request->client, CONN_SENDING);
 	request->response = response;
 	request->status = status;
 	if (!request->suspended)
@@ -57,17 +63,20 @@ void request_answer(struct http_request *request, unsigned int status,
 	for (link = &request->http->waiting; *link != request; link = &(*link)->next)
 		;
 	*link = request->next;
+	request->http->stats.aside--;
 	request->suspended = false;
 	MHD_resume_connection(request->conn);
 	http_kick(request->http);
 }
 
-static struct MHD_Response *response_from_text(char *text, const char *type)
+static struct MHD_Response *response_from_text(struct http_request *request, char *text,
+					       const char *type)
 {
 	struct MHD_Response *response;
 
 	if (!text)
 		return NULL;
+	http_conn_hold(request->client, strlen(text));
 	response = MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE);
 	if (response)
 		MHD_add_response_header(response, "Content-Type", type);
@@ -77,7 +86,8 @@ static struct MHD_Response *response_from_text(char *text, const char *type)
 }
 
 /* body is stolen. */
-static struct MHD_Response *response_from_json(json_t *body, const char *type)
+static struct MHD_Response *response_from_json(struct http_request *request, json_t *body,
+					       const char *type)
 {
 	char *text = body ? json_dumps(body, JSON_INDENT(2)) : NULL;
 	size_t len = text ? strlen(text) : 0;
@@ -89,7 +99,7 @@ static struct MHD_Response *response_from_json(json_t *body, const char *type)
 		return NULL;
 	}
 	memcpy(line + len, "\n", 2);
-	return response_from_text(line, type);
+	return response_from_text(request, line, type);
 }
 
 /* No response could be made: the bare status has to do. */
@@ -110,12 +120,12 @@ static void reply(struct http_request *request, unsigned int status,
 
 void request_reply(struct http_request *request, int status, json_t *body)
 {
-	reply(request, (unsigned int)status, response_from_json(body, "application/json"));
+	reply(request, (unsigned int)status, response_from_json(request, body, "application/json"));
 }
 
 void request_reply_created(struct http_request *request, const char *location, json_t *body)
 {
-	struct MHD_Response *response = response_from_json(body, "application/json");
+	struct MHD_Response *response = response_from_json(request, body, "application/json");
 
 	if (response)
 		MHD_add_response_header(response, "Location", location);
@@ -124,7 +134,7 @@ void request_reply_created(struct http_request *request, const char *location, j
 
 void request_reply_text(struct http_request *request, const char *type, char *text)
 {
-	reply(request, 200, response_from_text(text, type));
+	reply(request, 200, response_from_text(request, text, type));
 }
 
 void request_reply_empty(struct http_request *request)
@@ -136,7 +146,7 @@ void request_fail(struct http_request *request, const struct problem *problem)
 {
 	struct MHD_Response *response;
 
-	response = response_from_json(problem_json(problem), "application/problem+json");
+	response = response_from_json(request, problem_json(problem), "application/problem+json");
 	if (response && problem->status == 405)
 		MHD_add_response_header(response, "Allow", request->match.allowed);
 	reply(request, (unsigned int)problem->status, response);

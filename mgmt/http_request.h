@@ -12,6 +12,8 @@ struct http_request;
 struct mgmt *request_mgmt(const struct http_request *request);
 /* The nth {part} of the pattern. */
 const char *request_param(const struct http_request *request, unsigned int n);
+/* What a body named is remembered as if the path had: the body itself goes after its handler. */
+void request_set_param(struct http_request *request, unsigned int n, const char *text);
 const char *request_header(const struct http_request *request, const char *name);
 /* A new reference; NULL when it was answered already, for it is wrong. optional: none is {}. */
 json_t *request_body(struct http_request *request, bool optional);

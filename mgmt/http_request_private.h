@@ -7,6 +7,7 @@
 
 #include <microhttpd.h>
 
+#include "mgmt/http_conn.h"
 #include "mgmt/http_request.h"
 #include "mgmt/router.h"
 
@@ -19,14 +20,16 @@ struct http {
 	struct loop_timer *timer;
 	struct loop_timer *ping;
 	const struct route *routes;
+	struct http_conns conns;
 	struct http_request *waiting; /* set aside until they are answered */
 	struct http_stream *streams;
-	unsigned int n_streams;
+	struct http_stats stats;
 };
 
 struct http_request {
 	struct http *http;
 	struct MHD_Connection *conn;
+	struct http_conn *client;
 	struct http_request *next; /* in http->waiting */
 	struct route_match match;
 	char *data; /* the body as far as it has come */
@@ -39,7 +42,9 @@ struct http_request {
 	unsigned int status;
 };
 
-/* The connection goes on as soon as the loop turns. */
+/* Serves what there is to serve. Not from within a handler. */
+void http_run(struct http *http);
+/* The same, as soon as the loop turns. */
 void http_kick(struct http *http);
 void request_answer(struct http_request *request, unsigned int status,
 		    struct MHD_Response *response);

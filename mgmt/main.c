@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -28,6 +29,9 @@
 #define LAUNCH_FD 3
 #define STOP_GRACE_SECONDS 10u
 #define READY_TIMEOUT_MS 60000u /* a predecessor's vmm-launch may be starting a program */
+#define LISTEN_BACKLOG 1024
+/* Some for each of STORE_UID_COUNT VMs, and for HTTP_MAX_CONNECTIONS; vmm-launch inherits it. */
+#define DESCRIPTORS 16384u
 
 /* Also the parents. */
 static int make_directory(const char *path, mode_t mode)
@@ -101,7 +105,7 @@ static int bind_api(const struct options *options)
 	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/api.sock", options->run_dir);
 	unlink(addr.sun_path);
 	if (fd >= 0 && fchmod(fd, 0600) == 0 &&
-	    bind(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0 && listen(fd, 64) == 0)
+	    bind(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0 && listen(fd, LISTEN_BACKLOG) == 0)
 		return fd;
 	log_err("cannot listen on %s: %m", addr.sun_path);
 	if (fd >= 0)
@@ -324,6 +328,27 @@ static int mgmt_run(struct mgmt *mgmt)
 	return err;
 }
 
+/* As many as root may have, which need not be what was asked for. */
+static void raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= DESCRIPTORS)
+		return;
+	limit.rlim_cur = DESCRIPTORS;
+	limit.rlim_max = MAX(limit.rlim_max, DESCRIPTORS);
+	if (setrlimit(RLIMIT_NOFILE, &limit) == 0)
+		return;
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = MIN(limit.rlim_max, DESCRIPTORS);
+		if (setrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur == DESCRIPTORS)
+			return;
+	}
+	log_warn("limit of descriptors: %u wanted, %llu is all there is; with thousands of VMs "
+		 "they will run out (ulimit -Hn, LimitNOFILE=)",
+		 DESCRIPTORS, (unsigned long long)limit.rlim_cur);
+}
+
 /* What has to be done as root; the two descriptors are what remains of it. */
 static int begin_as_root(const struct options *options, int *launch_fd, int *api_fd)
 {
@@ -335,6 +360,7 @@ static int begin_as_root(const struct options *options, int *launch_fd, int *api
 		return -EIO;
 	if (take_locks(options) < 0)
 		return -EBUSY;
+	raise_descriptor_limit();
 	*launch_fd = start_launch(options);
 	if (*launch_fd < 0)
 		return *launch_fd;

@@ -25,6 +25,8 @@ static const char help[] =
 	"                     commas (for tap and af_packet uplinks; default none)\n"
 	"  --stop-guests      on SIGTERM stop all guests and the switch first; without it they\n"
 	"                     run on, and the next vmm-mgmt takes them over\n"
+	"  --client-seconds N close a connection that has not sent a whole request, or not read\n"
+	"                     its answer, within N seconds, 1 to 3600 (default 60)\n"
 	"  --log-level LEVEL  error, warning, info (default) or debug\n"
 	"  --help             this text\n"
 	"\n"
@@ -39,6 +41,7 @@ enum {
 	OPT_SWITCH_CAPS,
 	OPT_IMAGE_DIR,
 	OPT_STOP_GUESTS,
+	OPT_CLIENT_SECONDS,
 	OPT_LOG_LEVEL,
 	OPT_HELP,
 };
@@ -52,19 +55,21 @@ static const struct option long_options[] = {
 	{ "switch-caps", required_argument, NULL, OPT_SWITCH_CAPS },
 	{ "image-dir", required_argument, NULL, OPT_IMAGE_DIR },
 	{ "stop-guests", no_argument, NULL, OPT_STOP_GUESTS },
+	{ "client-seconds", required_argument, NULL, OPT_CLIENT_SECONDS },
 	{ "log-level", required_argument, NULL, OPT_LOG_LEVEL },
 	{ "help", no_argument, NULL, OPT_HELP },
 	{ 0 },
 };
 
-static int parse_uid(const char *text, uid_t *uid)
+/* From 1. */
+static int parse_number(const char *text, unsigned int max, unsigned int *number)
 {
 	char *end;
 	unsigned long n = strtoul(text, &end, 10);
 
-	if (*end || text[0] < '0' || text[0] > '9' || n < 1 || n > 0x7fffffff)
+	if (*end || text[0] < '0' || text[0] > '9' || n < 1 || n > max)
 		return -EINVAL;
-	*uid = (uid_t)n;
+	*number = (unsigned int)n;
 	return 0;
 }
 
@@ -122,8 +127,11 @@ static int options_take(struct options *options, int opt, const char *arg)
 		snprintf(options->bin_dir, sizeof(options->bin_dir), "%s", arg);
 		return arg[0] == '/' ? 0 : refuse("--bin-dir", arg, "an absolute path");
 	case OPT_MGMT_UID:
-		return parse_uid(arg, &options->mgmt_uid) < 0 ?
+		return parse_number(arg, 0x7fffffff, &options->mgmt_uid) < 0 ?
 			       refuse("--mgmt-uid", arg, "a number from 1") : 0;
+	case OPT_CLIENT_SECONDS:
+		return parse_number(arg, 3600, &options->client_seconds) < 0 ?
+			       refuse("--client-seconds", arg, "a number from 1 to 3600") : 0;
 	case OPT_SWITCH_ARGS:
 		options->switch_args = arg;
 		return 0;
@@ -159,6 +167,7 @@ int options_parse(struct options *options, int argc, char **argv)
 		.run_dir = "/run/vmm",
 		.state_dir = "/var/lib/vmm",
 		.mgmt_uid = 60999,
+		.client_seconds = 60,
 		.log_level = LOG_LEVEL_INFO,
 		.log_level_name = "info",
 	};

@@ -21,6 +21,7 @@ struct options {
 	const char *image_dirs[OPTIONS_MAX_IMAGE_DIRS + 1]; /* ends with NULL */
 	unsigned int n_image_dirs;
 	uid_t mgmt_uid;
+	unsigned int client_seconds; /* for a whole request to come, and for an answer to be read */
 	enum log_level log_level;
 	const char *log_level_name;
 	bool stop_guests; /* on SIGTERM */

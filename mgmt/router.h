@@ -16,6 +16,7 @@ struct route {
 	const char *method;
 	const char *pattern;
 	void (*handle)(struct http_request *request);
+	bool waits; /* for another process, maybe: the request is set aside until then */
 };
 
 struct route_match {

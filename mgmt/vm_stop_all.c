@@ -71,7 +71,7 @@ void vms_stop_all(struct vms *vms, unsigned int grace_seconds, done_fn done, voi
 		if (vm_is_down(vm))
 			continue;
 		all->pending++;
-		if (grace_seconds && vm->state == VM_RUNNING &&
+		if (grace_seconds && (vm->state == VM_RUNNING || vm->state == VM_STOPPING) &&
 		    vm_add_waiter(vm, stop_all_on_down, all) == 0)
 			vm_act(vm, VM_SHUTDOWN, stop_all_on_button, vm);
 		else

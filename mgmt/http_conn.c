@@ -1,0 +1,359 @@
+#include "mgmt/http_conn.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "core/clock.h"
+#include "core/log.h"
+#include "core/ratelimit.h"
+#include "mgmt/http_request_private.h"
+
+/* Out of descriptors or memory: what is there has to end first. */
+#define BREATH_NS (100ULL * 1000000)
+
+static struct ratelimit log_limit = RATELIMIT_INIT(10000, 3);
+
+/* Past libmicrohttpd, on a connection it has nothing to send on. As much as the socket takes. */
+static void tell(int fd, int status, const char *detail)
+{
+	struct problem problem;
+	char head[256], *body;
+	json_t *json;
+	int len;
+
+	problem_set(&problem, status, NULL, "%s", detail);
+	json = problem_json(&problem);
+	body = json ? json_dumps(json, JSON_INDENT(2)) : NULL;
+	json_decref(json);
+	if (!body)
+		return;
+	len = snprintf(head, sizeof(head),
+		       "HTTP/1.1 %d %s\r\nContent-Type: application/problem+json\r\n"
+		       "Content-Length: %zu\r\nConnection: close\r\n\r\n",
+		       status, problem_title(status), strlen(body));
+	if (send(fd, head, (size_t)len, MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE) != len ||
+	    send(fd, body, strlen(body), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		log_debug("HTTP: a client does not hear why it is refused: %m");
+	free(body);
+}
+
+__attribute__((format(printf, 1, 2))) static void warn(const char *fmt, ...)
+{
+	char text[160], more[40] = "";
+	uint32_t suppressed;
+	va_list ap;
+
+	if (!ratelimit_pass(&log_limit, &suppressed))
+		return;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	if (suppressed)
+		snprintf(more, sizeof(more), " (and %u more like it)", suppressed);
+	log_warn("%s%s", text, more);
+}
+
+static struct http_conn_list *list_of(struct http_conn *conn)
+{
+	switch (conn->state) {
+	case CONN_RECEIVING:
+		return &conn->http->conns.receiving;
+	case CONN_SENDING:
+		return &conn->http->conns.sending;
+	default:
+		return NULL;
+	}
+}
+
+static void patience_arm(struct http_conns *conns)
+{
+	const struct http_conn *receiving = TAILQ_FIRST(&conns->receiving);
+	const struct http_conn *sending = TAILQ_FIRST(&conns->sending);
+	uint64_t now = clock_now_ms(), due = UINT64_MAX;
+
+	if (receiving)
+		due = receiving->since_ms + conns->patience_ms;
+	if (sending)
+		due = MIN(due, sending->since_ms + conns->patience_ms);
+	if (due == UINT64_MAX)
+		loop_timer_disarm(conns->patience);
+	else if (loop_timer_arm(conns->patience, (due > now ? due - now : 0) * 1000000) < 0)
+		log_err("slow clients are not ended: out of memory");
+}
+
+static void conn_enter(struct http_conn *conn, enum http_conn_state state)
+{
+	struct http_conns *conns = &conn->http->conns;
+	bool first = TAILQ_EMPTY(&conns->receiving) && TAILQ_EMPTY(&conns->sending);
+	struct http_conn_list *list;
+
+	conn->state = state;
+	conn->since_ms = clock_now_ms();
+	list = list_of(conn);
+	if (!list)
+		return;
+	TAILQ_INSERT_TAIL(list, conn, link);
+	/* Otherwise the timer runs, and comes early at worst. */
+	if (first)
+		patience_arm(conns);
+}
+
+static void conn_leave(struct http_conn *conn)
+{
+	struct http_conn_list *list = list_of(conn);
+
+	if (list)
+		TAILQ_REMOVE(list, conn, link);
+}
+
+void http_conn_set_state(struct http_conn *conn, enum http_conn_state state)
+{
+	if (conn->state == CONN_CLOSING)
+		return;
+	conn_leave(conn);
+	conn_enter(conn, state);
+}
+
+static void conn_drop_held(struct http_conn *conn)
+{
+	conn->http->conns.held -= conn->held;
+	conn->held = 0;
+}
+
+void http_conn_close(struct http_conn *conn)
+{
+	if (conn->state == CONN_CLOSING)
+		return;
+	http_conn_set_state(conn, CONN_CLOSING);
+	conn_drop_held(conn);
+	conn->http->conns.n--;
+	shutdown(conn->fd, SHUT_RDWR);
+	http_kick(conn->http);
+}
+
+static void conn_end(struct http_conn *conn, enum http_conn_end why)
+{
+	struct http_conns *conns = &conn->http->conns;
+	char detail[160];
+
+	if (why == CONN_TIMED_OUT) {
+		conns->stats->timed_out++;
+		snprintf(detail, sizeof(detail), "no whole request came within %u s",
+			 conns->patience_ms / 1000);
+	} else {
+		conns->stats->crowded_out++;
+		snprintf(detail, sizeof(detail),
+			 "there are too many clients, and this one took longest; at most %u "
+			 "connections, and %u MiB of bodies and answers, are kept; try again",
+			 HTTP_MAX_CONNECTIONS, HTTP_MAX_HELD >> 20);
+		warn("the API is crowded: the slowest of its clients are ended");
+	}
+	if (conn->state == CONN_RECEIVING && (conn->begun || why == CONN_CROWDED_OUT))
+		tell(conn->fd, why == CONN_TIMED_OUT ? 408 : 503, detail);
+	http_conn_close(conn);
+}
+
+/* False: there is none to take it from. */
+static bool crowd_out(struct http_conns *conns)
+{
+	struct http_conn *oldest = TAILQ_FIRST(&conns->receiving);
+
+	if (!oldest)
+		oldest = TAILQ_FIRST(&conns->sending);
+	if (oldest)
+		conn_end(oldest, CONN_CROWDED_OUT);
+	return oldest;
+}
+
+static struct http_conn *first_holding(struct http_conn_list *list, const struct http_conn *but)
+{
+	struct http_conn *conn;
+
+	TAILQ_FOREACH(conn, list, link) {
+		if (conn->held && conn != but)
+			return conn;
+	}
+	return NULL;
+}
+
+void http_conn_hold(struct http_conn *conn, size_t bytes)
+{
+	struct http_conns *conns = &conn->http->conns;
+	struct http_conn *other;
+
+	conn_drop_held(conn);
+	if (conn->state == CONN_CLOSING)
+		return;
+	conn->held = bytes;
+	conns->held += bytes;
+	while (conns->held > HTTP_MAX_HELD) {
+		other = first_holding(&conns->sending, conn);
+		if (!other)
+			other = first_holding(&conns->receiving, conn);
+		if (!other)
+			return;
+		conn_end(other, CONN_CROWDED_OUT);
+	}
+}
+
+static void end_overdue(struct http_conns *conns, struct http_conn_list *list, uint64_t now)
+{
+	struct http_conn *conn;
+
+	while ((conn = TAILQ_FIRST(list)) && now - conn->since_ms >= conns->patience_ms)
+		conn_end(conn, CONN_TIMED_OUT);
+}
+
+static void on_patience(void *opaque)
+{
+	struct http_conns *conns = opaque;
+	uint64_t now = clock_now_ms();
+
+	end_overdue(conns, &conns->receiving, now);
+	end_overdue(conns, &conns->sending, now);
+	patience_arm(conns);
+}
+
+/* Besides the socket's mode, which somebody may have changed. */
+static bool client_is_allowed(struct http_conns *conns, int fd)
+{
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+	char detail[120];
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 && peer.uid == 0)
+		return true;
+	conns->stats->forbidden++;
+	snprintf(detail, sizeof(detail), "user %d may not use the API of this host; only root may",
+		 (int)peer.uid);
+	warn("refused a client of the API: user %d, process %d; allowed: root", (int)peer.uid,
+	     (int)peer.pid);
+	tell(fd, 403, detail);
+	return false;
+}
+
+static void client_admit(struct http *http, int fd)
+{
+	const struct sockaddr addr = { .sa_family = AF_UNIX };
+	struct http_conns *conns = &http->conns;
+
+	if (!client_is_allowed(conns, fd)) {
+		close(fd);
+		return;
+	}
+	if (conns->n >= HTTP_MAX_CONNECTIONS && !crowd_out(conns)) {
+		tell(fd, 503, "all connections are busy; try again");
+		close(fd);
+		return;
+	}
+	conns->incoming = calloc(1, sizeof(*conns->incoming));
+	if (!conns->incoming) {
+		close(fd);
+		return;
+	}
+	*conns->incoming = (struct http_conn){ .http = http, .fd = fd };
+	/* Closes fd when it cannot. */
+	if (MHD_add_connection(http->daemon, fd, &addr, sizeof(addr.sa_family)) != MHD_YES)
+		log_debug("HTTP: a connection was not taken: %m");
+	free(conns->incoming);
+	conns->incoming = NULL;
+}
+
+static void pause_listening(struct http_conns *conns)
+{
+	warn("no more clients of the API can be taken for now: %m");
+	crowd_out(conns);
+	if (loop_timer_arm(conns->breath, BREATH_NS) == 0 &&
+	    loop_io_set_events(conns->listen, 0) < 0)
+		log_err("the API's socket is listened at nevertheless: out of memory");
+}
+
+static void on_breath(void *opaque)
+{
+	struct http_conns *conns = opaque;
+
+	if (loop_io_set_events(conns->listen, LOOP_READ) < 0 &&
+	    loop_timer_arm(conns->breath, BREATH_NS) < 0)
+		log_err("no more clients of the API are taken: out of memory");
+}
+
+static void on_clients(void *opaque, int fd, unsigned int events)
+{
+	struct http *http = opaque;
+	int client = -1;
+
+	for (unsigned int i = 0; i < HTTP_ACCEPT_BATCH; i++) {
+		client = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (client < 0)
+			break;
+		client_admit(http, client);
+	}
+	if (client < 0 && errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
+		pause_listening(&http->conns);
+	/* Now, so that those crowded out are gone before more come. */
+	http_run(http);
+}
+
+void http_conn_notify(void *opaque, struct MHD_Connection *conn, void **slot,
+		      enum MHD_ConnectionNotificationCode code)
+{
+	struct http *http = opaque;
+	struct http_conn *ours = *slot;
+
+	if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+		*slot = http->conns.incoming;
+		http->conns.incoming = NULL;
+		http->conns.n++;
+		http->conns.stats->accepted++;
+		conn_enter(*slot, CONN_RECEIVING);
+		return;
+	}
+	if (ours->state != CONN_CLOSING)
+		http->conns.n--;
+	conn_leave(ours);
+	conn_drop_held(ours);
+	free(ours);
+	*slot = NULL;
+}
+
+struct http_conn *http_conn_of(struct MHD_Connection *conn)
+{
+	return MHD_get_connection_info(conn, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+}
+
+void http_conns_init(struct http *http, int listen_fd)
+{
+	struct http_conns *conns = &http->conns;
+
+	conns->listen_fd = listen_fd;
+	conns->stats = &http->stats;
+	conns->patience_ms = http->mgmt->options->client_seconds * 1000;
+	TAILQ_INIT(&conns->receiving);
+	TAILQ_INIT(&conns->sending);
+}
+
+int http_conns_open(struct http *http)
+{
+	struct http_conns *conns = &http->conns;
+
+	conns->patience = loop_timer_create(http->mgmt->loop, on_patience, conns);
+	conns->breath = loop_timer_create(http->mgmt->loop, on_breath, conns);
+	if (!conns->patience || !conns->breath)
+		return -ENOMEM;
+	conns->listen = loop_io_add(http->mgmt->loop, conns->listen_fd, LOOP_READ, on_clients,
+				    http);
+	return conns->listen ? 0 : -ENOMEM;
+}
+
+void http_conns_fini(struct http *http)
+{
+	struct http_conns *conns = &http->conns;
+
+	loop_io_remove(conns->listen);
+	loop_timer_destroy(conns->patience);
+	loop_timer_destroy(conns->breath);
+	close(conns->listen_fd);
+}
