@@ -48,7 +48,7 @@ void oracle_paint(struct oracle *o)
 	oracle_look(o);
 }
 
-void oracle_look(struct oracle *o)
+void oracle_look_on(struct oracle *o)
 {
 	uint8_t *to = o->before;
 
@@ -58,6 +58,11 @@ void oracle_look(struct oracle *o)
 		memcpy(to, slot->hva, slot->size);
 		to += slot->size;
 	}
+}
+
+void oracle_look(struct oracle *o)
+{
+	oracle_look_on(o);
 	o->spans = 0;
 	o->tangled = false;
 }

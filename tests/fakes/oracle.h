@@ -46,6 +46,8 @@ void oracle_fini(struct oracle *o);
 void oracle_paint(struct oracle *o);
 /* From now on RAM may not change, except where allowed afterwards. */
 void oracle_look(struct oracle *o);
+/* The same, but what was allowed remains so: requests are still under way. */
+void oracle_look_on(struct oracle *o);
 /* The guest handed this out for writing; what lies outside RAM does not matter. */
 void oracle_allow(struct oracle *o, gpa_t gpa, uint64_t len);
 /*

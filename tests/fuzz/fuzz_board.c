@@ -1,7 +1,8 @@
 /*
  * A hostile guest on the board's own devices: any sequence of port, memory and configuration
  * accesses to serial port, clock, keyboard controller, chipset, root port and a card behind it,
- * with time passing in between. At the end each device's state must be one that it loads again.
+ * with time passing in between. At the end each device's state must be one that it loads again,
+ * and after a reset each device must work.
  *
  * Input: operations, a byte each, then their arguments.
  */
@@ -11,24 +12,23 @@
 #include "core/log.h"
 #include "core/pci_bus.h"
 #include "core/pci_msix.h"
+#include "devemu/debug_exit.h"
 #include "devemu/host_bridge.h"
 #include "devemu/i8042.h"
 #include "devemu/lpc.h"
 #include "devemu/rtc.h"
 #include "devemu/uart.h"
-#include "tests/fakes/fake_hypervisor.h"
+#include "tests/fakes/oracle.h"
+#include "tests/fuzz/input.h"
 
 #define MAX_OPERATIONS 1000u
-#define DEVICES	       6u
+#define DEVICES	       7u
 #define MSIX_TABLE     0x800u
+/* A routing register moves all wires, a function mask all vectors. */
+#define CALLS_AN_ACCESS 64u
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerInitialize(int *argc, char ***argv);
-
-struct input {
-	const uint8_t *data;
-	size_t left;
-};
 
 struct card {
 	struct pci_device pci;
@@ -49,18 +49,10 @@ struct board {
 	int64_t now;
 };
 
-static uint64_t take(struct input *in, unsigned int bytes)
+static void must(int err)
 {
-	uint64_t value = 0;
-
-	if (in->left < bytes) {
-		in->left = 0;
-		return 0;
-	}
-	memcpy(&value, in->data, bytes);
-	in->data += bytes;
-	in->left -= bytes;
-	return value;
+	if (err)
+		abort(); /* building the board may not fail */
 }
 
 static int64_t board_now(void *opaque)
@@ -78,6 +70,11 @@ static void wire(void *sink, unsigned int input, bool level)
 
 	if (b->lpc)
 		lpc_intx_set(b->lpc, input, level);
+}
+
+static void debug_exit(void *opaque, unsigned int status)
+{
+	must(status > 0xff || !(status & 1));
 }
 
 static size_t chr_write(struct char_backend *be, const uint8_t *buf, size_t len)
@@ -111,12 +108,6 @@ static void card_write(void *opaque, uint64_t offset, unsigned int size, uint64_
 static void card_written(struct pci_device *pci, uint16_t offset, unsigned int len)
 {
 	pci_msix_config_written(container_of(pci, struct card, pci)->msix, offset, len);
-}
-
-static void must(int err)
-{
-	if (err)
-		abort(); /* building the board may not fail */
 }
 
 static void create_card(struct board *b)
@@ -169,6 +160,8 @@ static void create_ports(struct board *b)
 	struct rtc_config clock = { .id = "rtc", .pio = b->pio, .loop = b->loop,
 				    .now_ns = board_now, .now_opaque = b };
 	struct i8042_config kbc = { .id = "i8042", .pio = b->pio, .reset = nothing };
+	struct debug_exit_config exit = { .id = "exit", .pio = b->pio, .exit = debug_exit };
+	struct debug_exit *de;
 	struct uart *uart;
 	struct rtc *rtc;
 	struct i8042 *i8042;
@@ -180,9 +173,11 @@ static void create_ports(struct board *b)
 	must(uart_create(&com1, &uart));
 	must(rtc_create(&clock, &rtc));
 	must(i8042_create(&kbc, &i8042));
+	must(debug_exit_create(&exit, &de));
 	b->devices[b->count++] = uart_device(uart);
 	b->devices[b->count++] = rtc_device(rtc);
 	b->devices[b->count++] = i8042_device(i8042);
+	b->devices[b->count++] = debug_exit_device(de);
 }
 
 static void type_bytes(struct board *b, struct input *in)
@@ -269,6 +264,44 @@ static void save_and_load(struct device *dev)
 	free(state);
 }
 
+static uint64_t port(struct board *b, uint16_t at)
+{
+	uint64_t value;
+
+	io_bus_read(b->pio, at, 1, &value);
+	return value;
+}
+
+/*
+ * Reset as the machine does it, the youngest first: the chipset's windows are at home again, the
+ * serial port sends and receives, clock and keyboard controller answer.
+ */
+static void recover(struct board *b)
+{
+	uint64_t value;
+
+	device_enter(&b->card.pci.dev);
+	pci_msix_reset(b->card.msix);
+	pci_device_reset(&b->card.pci);
+	device_leave(&b->card.pci.dev);
+	for (unsigned int i = b->count; i--;) {
+		device_enter(b->devices[i]);
+		b->devices[i]->ops->reset(b->devices[i]);
+		device_leave(b->devices[i]);
+	}
+	must(!io_bus_read(b->mmio, 0xb0000000, 4, &value) || value != 0x29c08086);
+	must(!io_bus_read(b->pio, 0x608, 4, &value));
+	must((port(b, 0x3f8 + 5) & 0x61) != 0x60);
+	io_bus_write(b->pio, 0x3f8 + 7, 1, 0x5a);
+	must(port(b, 0x3f8 + 7) != 0x5a);
+	b->chr.frontend->receive(b->chr.frontend->opaque, (const uint8_t *)"x", 1);
+	must(port(b, 0x3f8) != 'x');
+	io_bus_write(b->pio, 0x70, 1, 0x0d);
+	must(port(b, 0x71) != 0x80);
+	io_bus_write(b->pio, 0x64, 1, 0xaa);
+	must(port(b, 0x60) != 0x55);
+}
+
 static void destroy(struct board *b)
 {
 	pci_bus_remove(&b->card.pci);
@@ -293,6 +326,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct input in = { data, size };
 	struct board *b = calloc(1, sizeof(*b));
+	struct oracle oracle;
 
 	fake_hypervisor_init(&b->fake);
 	b->pio = io_bus_create("pio");
@@ -301,10 +335,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	b->now = 1709251198LL * 1000000000;
 	create_chipset(b);
 	create_ports(b);
-	for (unsigned int i = 0; i < MAX_OPERATIONS && in.left; i++)
+	oracle_init(&oracle, NULL, &b->fake);
+	for (unsigned int i = 0; i < MAX_OPERATIONS && in.left; i++) {
+		oracle_begin(&oracle);
 		operate(b, &in);
+		oracle_end(&oracle, CALLS_AN_ACCESS);
+	}
 	for (unsigned int i = 0; i < b->count; i++)
 		save_and_load(b->devices[i]);
+	recover(b);
+	oracle_fini(&oracle);
 	destroy(b);
 	return 0;
 }

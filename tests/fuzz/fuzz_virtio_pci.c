@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "core/log.h"
+#include "tests/fuzz/input.h"
 #include "tests/unit/vhost-user/virtio_rig.h"
 #include "vhost-user/virtio_blk.h"
 #include "vhost-user/virtio_net.h"
@@ -17,25 +18,6 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerInitialize(int *argc, char ***argv);
-
-struct input {
-	const uint8_t *data;
-	size_t left;
-};
-
-static uint64_t take(struct input *in, unsigned int bytes)
-{
-	uint64_t value = 0;
-
-	if (in->left < bytes) {
-		in->left = 0;
-		return 0;
-	}
-	memcpy(&value, in->data, bytes);
-	in->data += bytes;
-	in->left -= bytes;
-	return value;
-}
 
 static void disk_submit(struct block_backend *be, struct block_request *req)
 {
@@ -96,20 +78,6 @@ static struct pci_device *create(struct virtio_rig *rig, bool net)
 	return pci;
 }
 
-static void stop(void *opaque)
-{
-	loop_stop(opaque);
-}
-
-/* What is ready now has its turn. */
-static void turn(struct virtio_rig *rig)
-{
-	if (loop_post(rig->loop, stop, rig->loop))
-		abort();
-	loop_run(rig->loop);
-	fake_hypervisor_poll(&rig->hv);
-}
-
 static void machine(struct virtio_rig *rig, unsigned int what)
 {
 	static uint8_t state[64 * 1024];
@@ -146,7 +114,7 @@ static void bring_up(struct virtio_rig *rig, unsigned int queue)
 	virtio_rig_write(rig, VIRTIO_PCI_COMMON_Q_USEDLO, 4, 0x3000);
 	virtio_rig_write(rig, VIRTIO_PCI_COMMON_Q_ENABLE, 2, 1);
 	virtio_rig_driver_ok(rig);
-	turn(rig);
+	virtio_rig_turn(rig);
 }
 
 static void operate(struct virtio_rig *rig, struct input *in)
@@ -180,7 +148,7 @@ static void operate(struct virtio_rig *rig, struct input *in)
 		break;
 	case 7:
 		fake_hypervisor_io_write(&rig->hv, false, RIG_REGISTERS + 0x3000 + 4 * (at & 7), 2, at);
-		turn(rig);
+		virtio_rig_turn(rig);
 		break;
 	case 8:
 		machine(rig, (unsigned int)at);
@@ -189,7 +157,7 @@ static void operate(struct virtio_rig *rig, struct input *in)
 		bring_up(rig, at & 7);
 		break;
 	default:
-		turn(rig);
+		virtio_rig_turn(rig);
 		break;
 	}
 }
@@ -210,7 +178,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	virtio_rig_plug(&rig, create(&rig, net));
 	for (unsigned int n = 0; in.left && n < MAX_OPERATIONS; n++)
 		operate(&rig, &in);
-	turn(&rig);
+	virtio_rig_turn(&rig);
 	virtio_rig_fini(&rig);
 	return 0;
 }

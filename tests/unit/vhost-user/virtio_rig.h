@@ -47,7 +47,7 @@ void virtio_rig_plug_again(struct virtio_rig *rig); /* BARs and command register
 bool virtio_rig_run_until(struct virtio_rig *rig, bool (*done)(void *opaque), void *opaque);
 /* Runs the loop until it has seen everything that is ready now. */
 void virtio_rig_settle(struct virtio_rig *rig);
-/* One turn of the loop: what is ready now. */
+/* A few turns of the loop, cheaper than settle: what is ready now, and what follows from it. */
 void virtio_rig_turn(struct virtio_rig *rig);
 
 /* Registers of the common structure, by VIRTIO_PCI_COMMON_ offsets. */
