@@ -102,6 +102,27 @@ def test_virtio_disk(vmm, tmp_path):
     assert second == bytes(~byte & 0xff for byte in b"tiny" * 128)
 
 
+@pytest.mark.parametrize("how", ["ecam", "ports"])
+def test_a_hostile_guest_finds_all_at_home_after_its_reset(vmm, tmp_path, how):
+    """What it does to the chipset's windows, to every port, the timer's too, and to BARs."""
+    disk = make_disk(tmp_path / "disk")
+    vmm.start(vmm.config(f"disk hostile={how}", disks=[disk]))
+    assert vmm.end()[0] == 0
+    first, second = vmm.console().split("tiny: pvh")[1:]
+    if how == "ecam":
+        assert vmm_rig.values(first)["ecam-moved"] == 0x29c08086
+        assert vmm_rig.values(first)["bar-in-its-place"] == 1
+    else:
+        assert vmm_rig.values(first)["ram-changed"] == 0
+    found = vmm_rig.values(second)
+    assert found["boot"] == 2
+    for name in ("host-bridge-cf8", "host-bridge-ecam"):
+        assert found[name] == 0x29c08086
+    assert found["behind-root-port"] == 0x10421af4
+    assert found["disk-read"] == found["disk-write"] == found["disk-flush"] == 0
+    assert vmm.record()["reason"] == "shutdown"
+
+
 def test_reset_and_pause_with_a_disk_in_use(vmm, tmp_path):
     disk = make_disk(tmp_path / "disk")
     vmm.start(vmm.config("quiet disk end=spin", disks=[disk]))

@@ -153,6 +153,18 @@ static void reset_cf9(void)
 	out8(0xcf9, 0x06);
 }
 
+static void reset_after_ecam(void)
+{
+	hostile_ecam();
+	reset_cf9();
+}
+
+static void reset_after_ports(void)
+{
+	hostile_ports();
+	reset_cf9();
+}
+
 static void obey(const char *cmdline)
 {
 	if (word_in(cmdline, "reset=i8042"))
@@ -163,6 +175,10 @@ static void obey(const char *cmdline)
 		reset_once(triple_fault);
 	else if (word_in(cmdline, "reset=always"))
 		reset_i8042();
+	else if (word_in(cmdline, "hostile=ecam"))
+		reset_once(reset_after_ecam);
+	else if (word_in(cmdline, "hostile=ports"))
+		reset_once(reset_after_ports);
 	else if (word_in(cmdline, "end=debug"))
 		out8(0xf4, 0x21);
 	else if (word_in(cmdline, "end=button"))

@@ -70,4 +70,8 @@ uint32_t ecam_read(uint8_t bus, uint8_t devfn, uint16_t offset);
 /* tiny_virtio.c: reads the first sector of the disk behind the first root port, if there is one. */
 void virtio_disk_test(void);
 
+/* tiny_hostile.c: misdeeds before a reset; a disk must be behind the first root port. */
+void hostile_ecam(void);
+void hostile_ports(void);
+
 #endif
