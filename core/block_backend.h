@@ -4,7 +4,7 @@
 
 #include <sys/uio.h>
 
-#include "core/bits.h"
+#include "core/device.h"
 
 #define BLOCK_SECTOR 512u /* bytes */
 
@@ -29,6 +29,8 @@ struct block_backend_ops {
 	void (*kick)(struct block_backend *be);
 	/* Waits until nothing is in flight (done has run for each). */
 	void (*drain)(struct block_backend *be);
+	/* What it counts, beside what the controller does. NULL: nothing. */
+	void (*counters)(struct block_backend *be, counter_fn emit, void *opaque);
 	void (*destroy)(struct block_backend *be);
 };
 

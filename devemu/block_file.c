@@ -40,7 +40,8 @@ struct block_file {
 	STAILQ_HEAD(, file_op) waiting;
 	STAILQ_HEAD(, file_op) spare;
 	unsigned int in_flight; /* with the kernel, or queued for it */
-	uint64_t reads, writes, flushes, bytes_read, bytes_written, errors;
+	uint64_t reads, writes, bytes_read, bytes_written, errors;
+	uint64_t syncs; /* fdatasyncs the kernel was asked for: one for each flush */
 };
 
 static struct block_file *file_of(struct block_backend *be)
@@ -61,6 +62,7 @@ static void prepare(struct block_file *f, struct file_op *op, struct io_uring_sq
 		break;
 	case BLOCK_FLUSH:
 		io_uring_prep_fsync(sqe, RING_FILE, IORING_FSYNC_DATASYNC);
+		f->syncs++;
 		break;
 	}
 	io_uring_sqe_set_flags(sqe, IOSQE_FIXED_FILE);
@@ -243,8 +245,6 @@ static void file_submit(struct block_backend *be, struct block_request *req)
 		f->reads++;
 	else if (req->op == BLOCK_WRITE)
 		f->writes++;
-	else
-		f->flushes++;
 	if (!len && req->op != BLOCK_FLUSH) {
 		finish(f, op, 0);
 		return;
@@ -294,10 +294,23 @@ static void file_destroy(struct block_backend *be)
 	free_file(f);
 }
 
+static void file_counters(struct block_backend *be, counter_fn emit, void *opaque)
+{
+	const struct block_file *f = file_of(be);
+
+	emit(opaque, "file_reads", f->reads);
+	emit(opaque, "file_writes", f->writes);
+	emit(opaque, "file_syncs", f->syncs);
+	emit(opaque, "file_bytes_read", f->bytes_read);
+	emit(opaque, "file_bytes_written", f->bytes_written);
+	emit(opaque, "file_errors", f->errors);
+}
+
 static const struct block_backend_ops file_ops = {
 	.submit = file_submit,
 	.kick = file_kick,
 	.drain = file_drain,
+	.counters = file_counters,
 	.destroy = file_destroy,
 };
 
@@ -443,16 +456,4 @@ int block_file_create(const struct block_file_config *config, struct block_backe
 	}
 	*be = &f->be;
 	return 0;
-}
-
-void block_file_counters(struct block_backend *be, counter_fn emit, void *opaque)
-{
-	const struct block_file *f = file_of(be);
-
-	emit(opaque, "reads", f->reads);
-	emit(opaque, "writes", f->writes);
-	emit(opaque, "flushes", f->flushes);
-	emit(opaque, "bytes_read", f->bytes_read);
-	emit(opaque, "bytes_written", f->bytes_written);
-	emit(opaque, "errors", f->errors);
 }

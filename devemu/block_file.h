@@ -24,7 +24,4 @@ struct block_file_config {
 must_check int block_file_create(const struct block_file_config *config, struct block_backend **be,
 				 char *why, size_t why_size);
 
-/* "reads", "writes", "flushes", "bytes_read", "bytes_written", "errors". */
-void block_file_counters(struct block_backend *be, counter_fn emit, void *opaque);
-
 #endif

@@ -137,6 +137,8 @@ static void blk_counters(struct device *dev, counter_fn emit, void *opaque)
 
 	for (unsigned int i = 0; i < BLK_COUNTERS; i++)
 		emit(opaque, blk_counter_names[i], blk->counters[i]);
+	if (blk->backend->ops->counters)
+		blk->backend->ops->counters(blk->backend, emit, opaque);
 	virtio_pci_emit_counters(&blk->vp, emit, opaque);
 }
 

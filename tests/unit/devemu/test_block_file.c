@@ -120,7 +120,7 @@ static uint64_t counter(struct fixture *f, const char *name)
 {
 	counter_name = name;
 	counter_value = UINT64_MAX;
-	block_file_counters(f->be, pick_counter, NULL);
+	f->be->ops->counters(f->be, pick_counter, NULL);
 	return counter_value;
 }
 
@@ -153,12 +153,12 @@ static void test_written_sectors_read_back_through_the_loop(void **state)
 	assert_int_equal(loop_run(f->loop), 0);
 	assert_int_equal(r.result, 0);
 	assert_memory_equal(in, out, sizeof(out));
-	assert_int_equal(counter(f, "reads"), 1);
-	assert_int_equal(counter(f, "writes"), 1);
-	assert_int_equal(counter(f, "flushes"), 1);
-	assert_int_equal(counter(f, "bytes_written"), sizeof(out));
-	assert_int_equal(counter(f, "bytes_read"), sizeof(in));
-	assert_int_equal(counter(f, "errors"), 0);
+	assert_int_equal(counter(f, "file_reads"), 1);
+	assert_int_equal(counter(f, "file_writes"), 1);
+	assert_int_equal(counter(f, "file_syncs"), 1);
+	assert_int_equal(counter(f, "file_bytes_written"), sizeof(out));
+	assert_int_equal(counter(f, "file_bytes_read"), sizeof(in));
+	assert_int_equal(counter(f, "file_errors"), 0);
 }
 
 static void test_more_requests_than_ring_entries_all_finish_once(void **state)
@@ -207,8 +207,8 @@ static void test_a_short_read_is_continued_and_ends_in_an_error(void **state)
 	f->be->ops->drain(f->be);
 	assert_int_equal(r.times, 1);
 	assert_int_equal(r.result, -EIO);
-	assert_int_equal(counter(f, "bytes_read"), 6000);
-	assert_int_equal(counter(f, "errors"), 1);
+	assert_int_equal(counter(f, "file_bytes_read"), 6000);
+	assert_int_equal(counter(f, "file_errors"), 1);
 	/* The caller's iovec is untouched. */
 	assert_ptr_equal(r.iov[1].iov_base, buf + 1000);
 	assert_int_equal(r.iov[1].iov_len, 7192);
