@@ -104,6 +104,24 @@ static bool word_in(const char *text, const char *word)
 	return false;
 }
 
+/* The hexadecimal number after the word; 0 without it. */
+static uint32_t number_after(const char *text, const char *word)
+{
+	uint32_t value = 0;
+	int i;
+
+	for (; *text; text++) {
+		for (i = 0; word[i] && text[i] == word[i]; i++)
+			;
+		if (word[i])
+			continue;
+		for (text += i; *text && *text != ' '; text++)
+			value = value << 4 | (uint32_t)(*text <= '9' ? *text - '0' : *text - 'a' + 10);
+		return value;
+	}
+	return 0;
+}
+
 static void power_off(void)
 {
 	out16(PM1A_CNT, 7u << 10 | 1u << 13);
@@ -188,6 +206,8 @@ static void obey(const char *cmdline)
 			;
 	else if (word_in(cmdline, "end=fault"))
 		((void (*)(void))0xd0000000u)(); /* code where there is no memory */
+	else if (word_in(cmdline, "end=write"))
+		virtio_disk_write(number_after(cmdline, "first="));
 	else if (word_in(cmdline, "end=off"))
 		power_off();
 }

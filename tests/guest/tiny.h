@@ -67,6 +67,15 @@ uint32_t config_read(uint8_t bus, uint8_t devfn, uint16_t offset);	/* by CF8h */
 void config_write(uint8_t bus, uint8_t devfn, uint16_t offset, uint32_t value);
 uint32_t ecam_read(uint8_t bus, uint8_t devfn, uint16_t offset);
 
+/*
+ * tiny_virtio.c: starts the disk behind the first root port on a ring of `size` entries whose parts
+ * are there. The address of its doorbell; 0: there is none.
+ */
+uint32_t virtio_disk_start(uint16_t size, const volatile void *desc, const volatile void *avail,
+			   const volatile void *used);
+/* tiny_writer.c: rounds of numbered sectors and flushes, for ever; says which round is on disk. */
+void virtio_disk_write(uint32_t first_round);
+
 /* tiny_virtio.c: reads the first sector of the disk behind the first root port, if there is one. */
 void virtio_disk_test(void);
 

@@ -39,7 +39,7 @@ static struct {
 } header;
 static uint8_t data[512] __attribute__((aligned(16)));
 static volatile uint8_t status;
-static uint32_t common, notify;
+static uint32_t notify;
 
 static void write8(uint32_t addr, uint8_t v)
 {
@@ -80,18 +80,20 @@ static uint32_t find_structure(uint8_t type)
 	return 0;
 }
 
-static void write_pointer(uint32_t offset, const volatile void *at)
+static void write_pointer(uint32_t at, const volatile void *pointer)
 {
-	mem_write32(common + offset, (uint32_t)(uintptr_t)at);
-	mem_write32(common + offset + 4, 0);
+	mem_write32(at, (uint32_t)(uintptr_t)pointer);
+	mem_write32(at + 4, 0);
 }
 
-static bool start(void)
+uint32_t virtio_disk_start(uint16_t size, const volatile void *desc, const volatile void *avail,
+			   const volatile void *used)
 {
-	common = find_structure(CAP_COMMON);
-	notify = find_structure(CAP_NOTIFY);
-	if (!common || !notify)
-		return false;
+	uint32_t common = find_structure(CAP_COMMON);
+	uint32_t doorbell = find_structure(CAP_NOTIFY);
+
+	if (!common || !doorbell)
+		return 0;
 	config_write(1, 0, 4, config_read(1, 0, 4) | 1u << 2); /* Bus Master Enable */
 	write8(common + 20, 0);
 	while (read8(common + 20))
@@ -103,17 +105,17 @@ static bool start(void)
 	mem_write32(common + 12, 1); /* VIRTIO_F_VERSION_1 */
 	write8(common + 20, STATUS_ACKNOWLEDGE | STATUS_DRIVER | STATUS_FEATURES_OK);
 	if (!(read8(common + 20) & STATUS_FEATURES_OK))
-		return false;
+		return 0;
 	write16(common + 22, 0);
-	write16(common + 24, QUEUE_SIZE);
-	write_pointer(32, ring.desc);
-	write_pointer(40, &ring.avail);
-	write_pointer(48, &ring.used);
+	write16(common + 24, size);
+	write_pointer(common + 32, desc);
+	write_pointer(common + 40, avail);
+	write_pointer(common + 48, used);
 	write16(common + 28, 1);
 	write8(common + 20, STATUS_ACKNOWLEDGE | STATUS_DRIVER | STATUS_FEATURES_OK |
 				    STATUS_DRIVER_OK);
 	report("notify-offset", read16(common + 30));
-	return true;
+	return doorbell;
 }
 
 /* One request by the doorbell; returns the status byte when the device has used it. */
@@ -141,7 +143,8 @@ static uint8_t request(uint32_t type, uint32_t sector, bool with_data)
 
 void virtio_disk_test(void)
 {
-	if (!start()) {
+	notify = virtio_disk_start(QUEUE_SIZE, ring.desc, &ring.avail, &ring.used);
+	if (!notify) {
 		put("disk: no virtio-blk\n");
 		return;
 	}

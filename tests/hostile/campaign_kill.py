@@ -13,6 +13,7 @@ os.environ.setdefault("BUILD_DIR", str(pathlib.Path(__file__).resolve().parents[
 
 import kill_mgmt  # noqa: E402
 import kill_switch  # noqa: E402
+import kill_vmm  # noqa: E402
 
 
 def percentile(values, share):
@@ -36,7 +37,12 @@ def switch(args, progress):
             "outage_ms_max": percentile(times, 1)}
 
 
-WHATS = {"mgmt": mgmt, "switch": switch}
+def vmm(args, progress):
+    """The figures of a vmm campaign."""
+    return kill_vmm.Loop(random.Random(args.seed)).run(args.cycles, progress)
+
+
+WHATS = {"mgmt": mgmt, "switch": switch, "vmm": vmm}
 
 
 def parse_arguments():

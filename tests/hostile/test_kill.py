@@ -5,6 +5,7 @@ import sys
 
 import kill_mgmt
 import kill_switch
+import kill_vmm
 
 
 def make_rng():
@@ -24,3 +25,9 @@ def test_switch():
     figures = kill_switch.Loop(make_rng(), ports=16).run(6)
     print(figures)
     assert figures["cycles"] == 6 and figures["received"] > 0
+
+
+def test_vmm():
+    figures = kill_vmm.Loop(make_rng()).run(10)
+    print(figures)
+    assert figures["cycles"] == 10 and figures["flushes"] > 0
