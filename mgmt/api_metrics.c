@@ -97,24 +97,32 @@ static bool label_is_plain(const char *label)
 							  "0123456789_-. ");
 }
 
-static void put_drops(FILE *out, const json_t *ports)
+/* counts: reason -> number. */
+static void put_reasons(FILE *out, const char *name, const json_t *port, json_t *counts)
 {
-	json_t *port, *value;
 	const char *reason;
+	json_t *value;
+
+	json_object_foreach(counts, reason, value) {
+		if (label_is_plain(reason))
+			fprintf(out, "%s{port=\"%s\",reason=\"%s\"} %" JSON_INTEGER_FORMAT "\n",
+				name, port_id(port), reason, json_integer_value(value));
+	}
+}
+
+static void put_drops_and_faults(FILE *out, const json_t *ports)
+{
+	json_t *port;
 	size_t i;
 
 	head(out, "vmm_port_drops_total", "counter", "frames lost at a port, by reason");
-	json_array_foreach((json_t *)ports, i, port) {
-		json_t *drops = json_object_get(json_object_get(port, "counters"), "drops");
-
-		json_object_foreach(drops, reason, value) {
-			if (label_is_plain(reason))
-				fprintf(out,
-					"vmm_port_drops_total{port=\"%s\",reason=\"%s\"} "
-					"%" JSON_INTEGER_FORMAT "\n",
-					port_id(port), reason, json_integer_value(value));
-		}
-	}
+	json_array_foreach((json_t *)ports, i, port)
+		put_reasons(out, "vmm_port_drops_total", port,
+			    json_object_get(json_object_get(port, "counters"), "drops"));
+	head(out, "vmm_port_faults_total", "counter",
+	     "vhost-user sessions of a port that ended, by reason");
+	json_array_foreach((json_t *)ports, i, port)
+		put_reasons(out, "vmm_port_faults_total", port, json_object_get(port, "faults"));
 }
 
 static void put_ports(FILE *out, const json_t *ports)
@@ -130,7 +138,7 @@ static void put_ports(FILE *out, const json_t *ports)
 	put_port_counter(out, ports, "rx_bytes", "bytes from the guest or wire");
 	put_port_counter(out, ports, "tx_frames", "frames to the guest or wire");
 	put_port_counter(out, ports, "tx_bytes", "bytes to the guest or wire");
-	put_drops(out, ports);
+	put_drops_and_faults(out, ports);
 }
 
 static void on_ports(void *opaque, json_t *ports)

@@ -91,6 +91,7 @@ static json_t *port_json(const struct port *port, const json_t *live)
 {
 	const char *link = json_string_value(json_object_get(live, "link"));
 	json_t *counters = json_object_get(live, "counters");
+	json_t *faults = json_object_get(live, "faults");
 	json_t *json;
 
 	json = json_pack("{s:s, s:s, s:s, s:s?, s:s?, s:s}", "id", port->id, "type",
@@ -107,6 +108,8 @@ static json_t *port_json(const struct port *port, const json_t *live)
 		json_object_set(json, "devargs", json_object_get(port->spec, "devargs"));
 	if (counters)
 		json_object_set(json, "counters", counters);
+	if (faults)
+		json_object_set(json, "faults", faults);
 	return json;
 }
 

@@ -113,15 +113,15 @@ static enum vhost_fault check_place(const struct peer_memory *pm,
 static enum vhost_fault check_fd(const struct peer_memory *pm,
 				 const struct vhost_msg_region *region, int fd, uint64_t *page)
 {
+	/* First: even fstatfs asks a file system that may be the peer's own. */
+	int seals = fcntl(fd, F_GET_SEALS);
 	struct statfs fs;
 	struct stat st;
-	int seals;
 
-	if (fstatfs(fd, &fs) < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) ||
+	if (seals < 0 || fstatfs(fd, &fs) < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) ||
 	    (fs.f_type != TMPFS_MAGIC && fs.f_type != HUGETLBFS_MAGIC))
 		return VHOST_FAULT_MEM_FD_TYPE;
-	seals = fcntl(fd, F_GET_SEALS);
-	if (!pm->allow_unsealed && (seals < 0 || !(seals & F_SEAL_SHRINK)))
+	if (!pm->allow_unsealed && !(seals & F_SEAL_SHRINK))
 		return VHOST_FAULT_MEM_FD_SEALS;
 	/* After the seal was seen: from now on the file does not get shorter. */
 	if (fstat(fd, &st) < 0 ||

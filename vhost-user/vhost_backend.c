@@ -53,6 +53,7 @@ void backend_free(struct vhost_backend *be)
 {
 	loop_io_remove(be->memory_io);
 	loop_timer_destroy(be->stall);
+	peer_fds_fini(&be->fds);
 	peer_memory_fini(&be->memory);
 	if (be->null_fd >= 0)
 		close(be->null_fd);

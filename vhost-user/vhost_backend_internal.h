@@ -7,6 +7,7 @@
 #ifndef VHOST_USER_VHOST_BACKEND_INTERNAL_H
 #define VHOST_USER_VHOST_BACKEND_INTERNAL_H
 
+#include "vhost-user/peer_fds.h"
 #include "vhost-user/vhost_backend.h"
 #include "vhost-user/vhost_stream.h"
 
@@ -61,6 +62,7 @@ struct vhost_backend {
 	struct loop_io *io;
 	struct vhost_stream stream;
 	struct vhost_outbox outbox;
+	struct peer_fds fds; /* of the peer's that may take time to close */
 	struct loop_timer *stall; /* runs while a message is incomplete or an answer unread */
 	bool stalling;
 	struct peer_memory memory;
@@ -130,6 +132,8 @@ void backend_leave(struct vhost_backend *be);
 
 /* A peer is on fd. 0 or -errno, then fd stays the caller's. */
 must_check int backend_session_open(struct vhost_backend *be, int fd);
+/* The peer's descriptors are closed: the next peer may come. */
+void backend_fds_closed(void *opaque);
 /* The stall timer's end. */
 void backend_session_stalled(void *opaque);
 /* Starts the end of the session, if it has not started yet. */

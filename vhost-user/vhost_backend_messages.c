@@ -1,5 +1,4 @@
 #include <errno.h>
-#include <stdio.h>
 #include <unistd.h>
 
 #include "vhost-user/vhost_backend_internal.h"
@@ -81,6 +80,8 @@ static enum vhost_fault on_rem_mem_reg(struct vhost_backend *be, struct vhost_ms
 {
 	if (!backend_protocol(be, VHOST_PROTO_CONFIGURE_MEM_SLOTS))
 		return VHOST_FAULT_MSG_STATE;
+	if (msg->fd_count && peer_fd_kind(msg->fds[0]) != PEER_FD_MEMORY)
+		return VHOST_FAULT_MEM_FD_TYPE;
 	return peer_memory_remove(&be->memory, &msg->one_region.region);
 }
 
@@ -150,21 +151,6 @@ static enum vhost_fault on_get_vring_base(struct vhost_backend *be, struct vhost
 	return backend_reply(be, &answer);
 }
 
-/*
- * Kick and call must be eventfds: one that is a pipe or a socket could raise SIGPIPE, and a
- * regular file cannot be watched.
- */
-static bool is_eventfd(int fd)
-{
-	static const char want[] = "anon_inode:[eventfd]";
-	char path[32], got[sizeof(want)];
-	ssize_t n;
-
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	n = readlink(path, got, sizeof(got));
-	return n == (ssize_t)sizeof(want) - 1 && !memcmp(got, want, (size_t)n);
-}
-
 static enum vhost_fault on_set_vring_fd(struct vhost_backend *be, struct vhost_msg *msg)
 {
 	struct backend_ring *ring = ring_at(be, msg->u64 & VHOST_MSG_VRING_INDEX_MASK);
@@ -172,7 +158,8 @@ static enum vhost_fault on_set_vring_fd(struct vhost_backend *be, struct vhost_m
 
 	if (!ring)
 		return VHOST_FAULT_RING_INDEX;
-	if (msg->fd_count && !is_eventfd(msg->fds[0]))
+	/* One that is a pipe or a socket could raise SIGPIPE, and a file cannot be watched. */
+	if (msg->fd_count && peer_fd_kind(msg->fds[0]) != PEER_FD_EVENTFD)
 		return VHOST_FAULT_RING_KICK;
 	if (msg->request == VHOST_MSG_SET_VRING_ERR)
 		return VHOST_FAULT_NONE; /* a broken ring ends the session: that says it too */

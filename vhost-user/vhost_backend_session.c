@@ -1,11 +1,42 @@
 #include <assert.h>
 #include <errno.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "core/log.h"
 #include "vhost-user/vhost_backend_internal.h"
 
 #define MESSAGES_PER_EVENT 16 /* then other descriptors have their turn */
+
+static void drop_fd(void *opaque, int fd)
+{
+	struct vhost_backend *be = opaque;
+
+	peer_fds_drop(&be->fds, fd);
+}
+
+static void drop_fds(struct vhost_backend *be, struct vhost_msg *msg)
+{
+	for (unsigned int i = 0; i < msg->fd_count; i++)
+		if (msg->fds[i] >= 0)
+			drop_fd(be, msg->fds[i]);
+	msg->fd_count = 0;
+}
+
+/* What the peer has sent and nobody has read is closed with the socket, descriptors and all. */
+static void close_socket(struct vhost_backend *be)
+{
+	int unread = 0;
+
+	shutdown(be->fd, SHUT_RDWR); /* nothing comes any more */
+	if (ioctl(be->fd, SIOCINQ, &unread) < 0 || unread > 0)
+		peer_fds_keep(&be->fds, be->fd);
+	else
+		close(be->fd);
+	be->fd = -1;
+}
 
 void backend_session_end(struct vhost_backend *be, enum vhost_fault reason)
 {
@@ -15,8 +46,7 @@ void backend_session_end(struct vhost_backend *be, enum vhost_fault reason)
 	be->reason = reason;
 	loop_io_remove(be->io);
 	be->io = NULL;
-	close(be->fd);
-	be->fd = -1;
+	close_socket(be);
 	backend_rings_quiesce(be, be->ring_count);
 }
 
@@ -83,7 +113,7 @@ static void handle(struct vhost_backend *be, struct vhost_msg *msg)
 	enum vhost_fault fault = backend_message_handle(be, msg);
 	enum vhost_fault ack;
 
-	vhost_msg_close_fds(msg);
+	drop_fds(be, msg);
 	/* An op may have ended the session: its socket is closed then. */
 	if (be->session != SESSION_OPEN)
 		return;
@@ -150,7 +180,7 @@ static void session_reset(struct vhost_backend *be)
 	vhost_outbox_fini(&be->outbox);
 	loop_timer_disarm(be->stall);
 	be->stalling = false;
-	vhost_msg_close_fds(&be->pending);
+	drop_fds(be, &be->pending);
 	be->waiting = false;
 	peer_memory_clear(&be->memory);
 	be->features = 0;
@@ -172,6 +202,19 @@ void backend_await_peer(struct vhost_backend *be)
 			backend_name(be));
 }
 
+/* The next peer may come, at once or, if this one did worse than break its own, later. */
+static void admit_next_peer(struct vhost_backend *be)
+{
+	if (be->reason != VHOST_FAULT_RING_BLOCKED || !be->retry ||
+	    loop_timer_arm(be->retry, BACKEND_BLOCKED_WAIT) < 0)
+		backend_await_peer(be);
+}
+
+void backend_fds_closed(void *opaque)
+{
+	admit_next_peer(opaque);
+}
+
 static void session_close(struct vhost_backend *be)
 {
 	bool was_up = be->link;
@@ -182,9 +225,8 @@ static void session_close(struct vhost_backend *be)
 	be->faults[be->reason]++;
 	if (be->destroying)
 		return;
-	if (be->reason != VHOST_FAULT_RING_BLOCKED || !be->retry ||
-	    loop_timer_arm(be->retry, BACKEND_BLOCKED_WAIT) < 0)
-		backend_await_peer(be);
+	if (peer_fds_close(&be->fds))
+		admit_next_peer(be);
 	if (was_up && be->ops->link)
 		be->ops->link(be->opaque, false);
 	if (be->ops->gone && !be->destroying)
@@ -240,6 +282,8 @@ int backend_session_open(struct vhost_backend *be, int fd)
 		return -ENOMEM;
 	be->fd = fd;
 	vhost_stream_init(&be->stream, VHOST_REQUEST);
+	be->stream.drop = drop_fd;
+	be->stream.drop_opaque = be;
 	vhost_outbox_init(&be->outbox);
 	be->session = SESSION_OPEN;
 	if (be->ops->connected)

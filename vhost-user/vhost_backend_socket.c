@@ -169,6 +169,7 @@ static int backend_open(struct vhost_backend *be, const struct vhost_backend_con
 	int err;
 
 	be->memory_io = loop_io_add(be->loop, be->memory.fault_fd, LOOP_READ, on_memory_fault, be);
+	peer_fds_init(&be->fds, be->loop, backend_fds_closed, be);
 	be->stall = loop_timer_create(be->loop, backend_session_stalled, be);
 	if (!be->memory_io || !be->stall)
 		return -ENOMEM;

@@ -10,9 +10,15 @@
 _Static_assert(offsetof(struct vhost_msg, size) + sizeof(uint32_t) == VHOST_MSG_HEADER,
 	       "the header is read into the first fields");
 
+/*
+ * Room to receive as many as can be sent at once (SCM_MAX_FD): what does not fit is closed by the
+ * kernel while we wait, and for some descriptors that takes long.
+ */
+#define RECEIVE_MAX_FDS 253u
+
 union fd_control {
 	struct cmsghdr align;
-	char bytes[CMSG_SPACE(VHOST_MSG_MAX_FDS * sizeof(int))];
+	char bytes[CMSG_SPACE(RECEIVE_MAX_FDS * sizeof(int))];
 };
 
 void vhost_stream_init(struct vhost_stream *stream, enum vhost_direction direction)
@@ -21,9 +27,19 @@ void vhost_stream_init(struct vhost_stream *stream, enum vhost_direction directi
 	stream->direction = direction;
 }
 
+static void stream_drop(struct vhost_stream *stream, int fd)
+{
+	if (stream->drop)
+		stream->drop(stream->drop_opaque, fd);
+	else
+		close(fd);
+}
+
 void vhost_stream_fini(struct vhost_stream *stream)
 {
-	vhost_msg_close_fds(&stream->msg);
+	for (unsigned int i = 0; i < stream->msg.fd_count; i++)
+		stream_drop(stream, stream->msg.fds[i]);
+	stream->msg.fd_count = 0;
 	stream->have = 0;
 }
 
@@ -57,7 +73,7 @@ static bool stream_take_fds(struct vhost_stream *stream, const int *fds, unsigne
 		if (stream->msg.fd_count < VHOST_MSG_MAX_FDS) {
 			stream->msg.fds[stream->msg.fd_count++] = fds[i];
 		} else {
-			close(fds[i]);
+			stream_drop(stream, fds[i]);
 			fit = false;
 		}
 	}
@@ -109,7 +125,7 @@ static enum vhost_fault stream_collect(struct vhost_stream *stream, struct msghd
 	bool fit = true;
 
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(mh); c; c = CMSG_NXTHDR(mh, c)) {
-		int fds[VHOST_MSG_MAX_FDS];
+		int fds[RECEIVE_MAX_FDS];
 		size_t bytes;
 
 		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)

@@ -10,18 +10,21 @@
 
 struct vhost_stream {
 	enum vhost_direction direction; /* what this end receives */
+	/* Where descriptors go that are not handed out; NULL: they are closed. Set after init. */
+	void (*drop)(void *opaque, int fd);
+	void *drop_opaque;
 	enum vhost_fault fault;		/* why the stream is over, once it is */
 	unsigned int have;		/* bytes of the message under assembly */
 	struct vhost_msg msg;		/* under assembly: its header is valid if have >= 12 */
 };
 
 void vhost_stream_init(struct vhost_stream *stream, enum vhost_direction direction);
-void vhost_stream_fini(struct vhost_stream *stream); /* closes what an unfinished message holds */
+void vhost_stream_fini(struct vhost_stream *stream); /* drops what an unfinished message holds */
 
 enum vhost_stream_status {
 	VHOST_STREAM_MESSAGE, /* *msg is complete and checked; its fds are the caller's */
 	VHOST_STREAM_AGAIN,   /* nothing more to read now */
-	VHOST_STREAM_OVER,    /* stream->fault says why; every fd was closed */
+	VHOST_STREAM_OVER,    /* stream->fault says why; every fd was closed or dropped */
 };
 
 /*

@@ -103,7 +103,8 @@ def test_a_guests_life(host):
     info = host.ok("GET", "/v1/vms/g1/info")
     assert (info["id"], info["state"], info["pid"]) == ("g1", "running", vm["pid"])
     assert host.ok("GET", "/v1/vms/g1/counters")["devices"]
-    assert host.port("g1-net0")["state"] == "up"
+    port = host.port("g1-net0")
+    assert (port["state"], port["faults"]) == ("up", {})
     assert host.ok("POST", "/v1/vms/g1/pause")["state"] == "paused"
     host.ok("POST", "/v1/vms/g1/reset")
     assert host.vm("g1")["state"] == "paused"

@@ -145,8 +145,10 @@ static void calls_full(struct session *s, struct vring_parts *p)
 	uint64_t most = UINT64_MAX - 1;
 	ssize_t n;
 
-	for (unsigned int i = 0; i < PEER_RINGS; i++)
+	for (unsigned int i = 0; i < PEER_RINGS; i++) {
+		fcntl(s->call[i], F_SETFL, O_NONBLOCK); /* we had better not wait ourselves */
 		n = write(s->call[i], &most, sizeof(most));
+	}
 	(void)n;
 	session_frames(s);
 }
@@ -154,10 +156,11 @@ static void calls_full(struct session *s, struct vring_parts *p)
 /* The first write that finds it full would wait for ever. */
 static void calls_block(struct session *s, struct vring_parts *p)
 {
+	calls_full(s, p);
+	fcntl(s->kick[1], F_SETFL, 0);
 	if (chance_below(&s->chance, 200) == 0)
 		fcntl(s->call[1], F_SETFL, 0);
-	fcntl(s->kick[1], F_SETFL, 0);
-	calls_full(s, p);
+	session_frames(s);
 }
 
 static void hole_punched(struct session *s, struct vring_parts *p)

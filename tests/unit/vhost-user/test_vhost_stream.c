@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -218,7 +219,22 @@ static void more_descriptors_than_fit_are_noticed(void **state)
 	unsigned int len = kick_message(bytes);
 
 	send_raw(*state, bytes, len, 20);
+	assert_over(*state, VHOST_FAULT_MSG_FDS);
+}
+
+static void no_room_for_descriptors_is_noticed(void **state)
+{
+	struct rlimit before, few;
+	uint8_t bytes[32];
+	unsigned int len = kick_message(bytes);
+
+	send_raw(*state, bytes, len, 2);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	few = before;
+	few.rlim_cur = 0;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
 	assert_over(*state, VHOST_FAULT_MSG_TRUNCATED_FDS);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
 }
 
 static void descriptors_cannot_be_piled_up(void **state)
@@ -331,6 +347,7 @@ int main(void)
 		T(a_missing_descriptor_is_noticed),
 		T(superfluous_descriptors_are_closed),
 		T(more_descriptors_than_fit_are_noticed),
+		T(no_room_for_descriptors_is_noticed),
 		T(descriptors_cannot_be_piled_up),
 		T(the_end_is_noticed_anywhere),
 		T(feeding_is_reading),

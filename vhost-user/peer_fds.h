@@ -1,0 +1,52 @@
+/*
+ * Descriptors that came from a peer: what they are, told without touching what is behind them, and
+ * their end.
+ *
+ * Behind a descriptor may be a file system that the peer itself serves (FUSE) and whose every
+ * operation, the flush at close included, takes as long as it likes; or a TCP socket whose last
+ * close lingers. So only eventfds and shared memory are ever used or closed on the control thread.
+ * All else is kept until the session is over and then closed by a thread made for that; until it is done
+ * the back end takes no other peer, so what a peer can hold up is its own port. Control thread.
+ */
+#ifndef VHOST_USER_PEER_FDS_H
+#define VHOST_USER_PEER_FDS_H
+
+#include "core/loop.h"
+
+enum peer_fd_kind {
+	PEER_FD_EVENTFD,
+	PEER_FD_MEMORY, /* of tmpfs or hugetlbfs, memfds included */
+	PEER_FD_OTHER,
+};
+
+enum peer_fd_kind peer_fd_kind(int fd);
+
+#define PEER_FDS_MAX 320u /* more than two messages can carry */
+
+struct peer_fds_job;
+
+struct peer_fds {
+	struct loop *loop;
+	void (*closed)(void *opaque);
+	void *opaque;
+	struct peer_fds_job *job; /* NULL: nothing is being closed */
+	struct loop_io *job_io;
+	unsigned int count;
+	int fds[PEER_FDS_MAX]; /* kept */
+};
+
+/* closed: runs on the loop when all that peer_fds_close began with is closed. */
+void peer_fds_init(struct peer_fds *fds, struct loop *loop, void (*closed)(void *opaque),
+		   void *opaque);
+/* What is kept or being closed is so without us; `closed` does not run any more. */
+void peer_fds_fini(struct peer_fds *fds);
+
+/* Takes fd over: closes it at once if that cannot take time, else keeps it. */
+void peer_fds_drop(struct peer_fds *fds, int fd);
+/* Keeps it, whatever it is. */
+void peer_fds_keep(struct peer_fds *fds, int fd);
+
+/* True: nothing was kept. False: `closed` will run. One at a time. */
+must_check bool peer_fds_close(struct peer_fds *fds);
+
+#endif
