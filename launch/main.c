@@ -32,8 +32,9 @@ static const char help_text[] =
 	"  --image-dir DIR     VMs' kernels, initrds and disks must lie beneath it; may be given\n"
 	"                      up to 16 times; default /var/lib/vmm/images\n"
 	"  --switch-args ARGS  appended to vswitch's command line; words separated by blanks\n"
-	"  --switch-caps LIST  capabilities vswitch keeps, of net_admin and net_raw, separated by\n"
-	"                      commas (for tap and af_packet ports); default none\n"
+	"  --switch-caps LIST  capabilities vswitch has until its uplinks are plugged in, of\n"
+	"                      net_admin and net_raw, separated by commas (for tap and\n"
+	"                      af_packet); default none\n"
 	"  --log-level LEVEL   error, warning, info (default) or debug; also theirs\n"
 	"  --help              this text\n";
 

@@ -101,6 +101,10 @@ void api_port_remove(struct http_request *request)
 	else if (port_is_nic(port))
 		request_refuse(request, 409, NULL,
 			       "the port of a VM's NIC goes when the VM stops");
+	else if (port_is_declared(port))
+		request_refuse(request, 409, NULL,
+			       "this uplink is the operator's (--uplink in vmm-mgmt's --switch-args) "
+			       "and stays as long as the switch");
 	else
 		ports_remove_uplink(ports, port, on_removed, request);
 }

@@ -89,6 +89,11 @@ bool port_is_nic(const struct port *port)
 	return port->vm;
 }
 
+bool port_is_declared(const struct port *port)
+{
+	return port->declared;
+}
+
 struct port *ports_insert(struct ports *ports, const char *id, const json_t *spec)
 {
 	struct port **last, *port = calloc(1, sizeof(*port));

@@ -47,6 +47,7 @@ void ports_remove_uplink(struct ports *ports, struct port *port, done_fn done, v
 
 struct port *ports_find(struct ports *ports, const char *id);
 bool port_is_nic(const struct port *port);
+bool port_is_declared(const struct port *port); /* by the switch's own --uplink */
 
 /*
  * Schema PortList (without "items": an array), a new reference owned by the callback, as the

@@ -17,6 +17,7 @@ struct port {
 	bool removed;	   /* no longer in the list */
 	bool prepared;	   /* its directory is there (a NIC's) */
 	bool adding;	   /* the switch was asked and has not answered */
+	bool declared;	   /* on the switch's command line: comes and goes with it, not in the store */
 	char id[PORT_ID_SIZE];
 	char *vm, *nic; /* NULL: an uplink */
 	json_t *spec;	/* of the NIC, or of the uplink */

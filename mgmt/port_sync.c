@@ -43,28 +43,55 @@ static void sync_ignore(void *opaque, int code, const char *message, const json_
 		log_warn("the switch keeps a port nobody wants: %s", message);
 }
 
+/* The operator gave it to the switch: it is shown, and nobody's to add or remove. */
+static void sync_declared(struct ports *ports, const char *id, const json_t *element)
+{
+	json_t *spec = json_pack("{s:s, s:O?}", "id", id, "devargs",
+				 json_object_get(element, "devargs"));
+	struct port *port = spec ? ports_insert(ports, id, spec) : NULL;
+
+	json_decref(spec);
+	if (port)
+		port->declared = true;
+	else
+		log_err("port %s is not shown: out of memory", id);
+}
+
+/* What the switch has and we do not know. */
+static void sync_unknown(struct ports *ports, const json_t *list)
+{
+	json_t *element;
+	size_t i;
+
+	json_array_foreach((json_t *)list, i, element) {
+		const char *id = json_string_value(json_object_get(element, "id"));
+
+		if (!id || ports_find(ports, id))
+			continue;
+		if (json_is_true(json_object_get(element, "declared")))
+			sync_declared(ports, id, element);
+		else
+			vswitch_call(ports->mgmt->vswitch, "port.remove",
+				     json_pack("{s:s}", "id", id), sync_ignore, NULL);
+	}
+}
+
 static void sync_on_list(void *opaque, int code, const char *message, const json_t *data,
 			 const json_t *result)
 {
 	struct ports *ports = opaque;
-	json_t *element;
-	size_t i;
 
 	if (code) {
 		if (code != RPC_DISCONNECTED)
 			log_err("the switch does not list its ports: %s", message);
 		return;
 	}
-	json_array_foreach((json_t *)result, i, element) {
-		const char *id = json_string_value(json_object_get(element, "id"));
-
-		if (id && !ports_find(ports, id))
-			vswitch_call(ports->mgmt->vswitch, "port.remove",
-				     json_pack("{s:s}", "id", id), sync_ignore, NULL);
-	}
+	sync_unknown(ports, result);
 	for (struct port *port = ports->first; port; port = port->next) {
 		if (list_find(result, port->id))
 			port_set_state(port, PORT_UP, "");
+		else if (port->declared)
+			port_set_state(port, PORT_FAILED, "this switch was not given it");
 		else if ((!port->vm || port->prepared) && !port->adding && port->state != PORT_UP)
 			port_ask_switch(port, sync_on_added, ports);
 	}
@@ -106,6 +133,8 @@ static json_t *port_json(const struct port *port, const json_t *live)
 		json_object_set_new(json, "socket", json_string(port->socket));
 	else
 		json_object_set(json, "devargs", json_object_get(port->spec, "devargs"));
+	if (port->declared)
+		json_object_set_new(json, "declared", json_true());
 	if (counters)
 		json_object_set(json, "counters", counters);
 	if (faults)

@@ -37,7 +37,7 @@ struct vhost_backend_ring {
 	/* The peer's kick, or -1: it does not kick, poll. Never read it: watch it edge-triggered
 	 * (the peer may have made it blocking). */
 	int kick_fd;
-	/* Write 8 bytes (value 1) to interrupt the driver. Always valid; /dev/null when the driver
+	/* Write 8 bytes (value 1) to interrupt the driver. Always valid; nobody's when the driver
 	 * gave none. Replaced under the same number while the ring runs. It may block: it is the
 	 * peer's. */
 	int call_fd;

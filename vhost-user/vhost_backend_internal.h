@@ -55,7 +55,7 @@ struct vhost_backend {
 	struct loop_io *listen_io;
 	struct loop_timer *retry; /* when to seek a peer, or to listen again */
 	uint64_t retry_delay;	  /* ns */
-	int null_fd;		  /* /dev/null: the call of a driver that gave none */
+	int null_fd;		  /* an eventfd nobody reads: the call of a driver that gave none */
 
 	enum session_state session;
 	int fd;

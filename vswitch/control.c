@@ -14,6 +14,7 @@
 #include "core/rpc_server.h"
 #include "vswitch/port_ethdev.h"
 #include "vswitch/port_vhost.h"
+#include "vswitch/walls.h"
 
 struct control {
 	struct vswitch *sw;
@@ -157,6 +158,7 @@ static json_t *control_port(struct port *port)
 	json_object_set_new(object, "type", json_string(port->ops->type));
 	json_object_set_new(object, "link", json_string(port->ops->link(port) ? "up" : "down"));
 	json_object_set_new(object, "mtu", json_integer(port->mtu));
+	json_object_set_new(object, "declared", json_boolean(port->declared));
 	port->ops->describe(port, object);
 	json_object_set_new(object, "counters", control_counters(&stats));
 	return object;
@@ -268,6 +270,10 @@ static void control_port_add(struct rpc_call *call, const json_t *params, void *
 
 	if (!control_port_config(call, params, &config))
 		return;
+	if (config.devargs && walls_check_device(config.devargs, why, sizeof(why)) < 0) {
+		rpc_fail(call, RPC_REFUSED, "devargs", "%s", why);
+		return;
+	}
 	rc = switch_port_add(control->sw, &config, &port, why, sizeof(why));
 	if (rc == 0)
 		rpc_reply(call, control_port(port));
@@ -282,6 +288,12 @@ static void control_port_remove(struct rpc_call *call, const json_t *params, voi
 
 	if (!port)
 		return;
+	if (port->declared) {
+		rpc_fail(call, RPC_REFUSED, "id",
+			 "port \"%s\" was declared at the switch's start and stays as long as it",
+			 port->id);
+		return;
+	}
 	switch_port_remove(control->sw, port);
 	rpc_reply(call, json_object());
 }

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <rte_eal.h>
 #include <rte_errno.h>
@@ -13,6 +14,7 @@
 #include "vswitch/options.h"
 #include "vswitch/port_ethdev.h"
 #include "vswitch/switch.h"
+#include "vswitch/walls.h"
 
 #define EXIT_USAGE 2
 
@@ -55,6 +57,43 @@ static int main_init_eal(const struct options *options)
 	return 0;
 }
 
+/* What may need rights, or files, that the switch then gives up. */
+static int main_add_uplinks(struct vswitch *sw, const struct options *options)
+{
+	struct switch_port_config config = {.mtu = PORT_MTU_DEFAULT, .queue_pairs = 1};
+	struct port *port;
+	char why[256];
+
+	for (unsigned int i = 0; i < options->uplink_count; i++) {
+		config.id = options->uplinks[i].id;
+		config.devargs = options->uplinks[i].devargs;
+		if (switch_port_add(sw, &config, &port, why, sizeof(why)) < 0) {
+			log_err("--uplink %s: %s", config.id, why);
+			return -1;
+		}
+		port->declared = true;
+	}
+	return 0;
+}
+
+static void main_raise_lcore_walls(void *opaque)
+{
+	bool *failed = opaque;
+
+	if (walls_raise_lcore() < 0)
+		*failed = true;
+}
+
+/* Nobody has been listened to yet. The process's list first: a thread's own can only narrow it. */
+static int main_raise_walls(struct vswitch *sw)
+{
+	bool failed = port_ethdev_freeze_memory() < 0 || walls_raise() < 0;
+
+	for (unsigned int i = 0; !failed && i < lcores_count(sw->lcores); i++)
+		lcores_run(sw->lcores, i, main_raise_lcore_walls, &failed);
+	return failed ? -1 : 0;
+}
+
 static void main_stop(void *opaque)
 {
 	loop_stop(opaque);
@@ -88,9 +127,11 @@ static int main_run(const struct options *options)
 		goto out;
 	}
 	port_ethdev_set_pool_size(options->mbufs);
-	if (switch_create(&config, &sw) < 0)
+	if (switch_create(&config, &sw) < 0 || main_add_uplinks(sw, options) < 0)
 		goto out;
 	if (control_create(sw, options->control, options->control_uid, &control) < 0)
+		goto out;
+	if (main_raise_walls(sw) < 0)
 		goto out;
 	log_info("ready, %u forwarding thread%s", lcores_count(sw->lcores),
 		 lcores_count(sw->lcores) == 1 ? "" : "s");
@@ -122,6 +163,9 @@ int main(int argc, char **argv)
 		break;
 	}
 	log_init("vswitch", options.log_level);
+	/* Behind the walls there is neither /etc/localtime (for DPDK's log) nor /dev/urandom. */
+	tzset();
+	json_object_seed(0);
 	if (main_init_eal(&options) < 0)
 		return EXIT_FAILURE;
 	status = main_run(&options);

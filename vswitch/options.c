@@ -9,7 +9,7 @@
 #define OPTIONS_FDB_SIZE 65536u
 #define OPTIONS_FDB_AGE 300u /* seconds; 802.1Q 8.8.3 */
 #define OPTIONS_MBUFS 8191u
-/* Without huge pages the EAL takes its memory at once (untouched pages cost nothing). */
+/* All the EAL will ever have (without huge pages, what is not touched costs nothing). */
 #define OPTIONS_EAL_MIB 48u
 #define OPTIONS_MBUF_BYTES 2560u
 
@@ -19,19 +19,22 @@ static const char *const memory_args[] = {"--in-memory", "--no-huge",	 "-m",
 					  "--huge-unlink", NULL};
 static const char *const pci_args[] = {"-a", "--allow", "-b", "--block", "--no-pci", NULL};
 static const char *const log_args[] = {"--log-level", NULL};
-static const char *const telemetry_args[] = {"--telemetry", "--no-telemetry", NULL};
+static const char *const private_args[] = {"--in-memory", "--no-shconf", NULL};
 
 const char *options_help(void)
 {
 	return "usage: vswitch --control FILE [options] [-- EAL arguments]\n"
 	       "The software switch between guests (vhost-user) and networks (any DPDK device).\n"
-	       "It starts without ports; they are added over the control socket.\n"
+	       "Its other ports are added over the control socket.\n"
 	       "\n"
 	       "  --control FILE      JSON-RPC socket: a path to bind, or fd:N, a listening one\n"
 	       "  --control-uid UID   who may use it besides root (default: we, or the owner of\n"
 	       "                      the socket given by fd:N)\n"
 	       "  --lcores LIST       CPUs to forward on, one thread each, e.g. 1,3-5\n"
 	       "                      (default: one thread on any CPU)\n"
+	       "  --uplink ID=DEVARGS a port on a DPDK device, plugged in while there are the rights it\n"
+	       "                      may need: afterwards the switch gives them all away, and port.add\n"
+	       "                      takes net_null, net_ring and net_memif only; up to 16 times\n"
 	       "  --fdb-size N        addresses the forwarding table holds, 16..4194304 (65536)\n"
 	       "  --fdb-age SECONDS   until an unseen address is forgotten, 1..1000000 (300)\n"
 	       "  --huge-pages        packet buffers in huge pages, for physical devices; they are\n"
@@ -113,14 +116,15 @@ int options_parse_cpus(const char *text, const cpu_set_t *allowed, struct option
 }
 
 enum {
-	OPT_CONTROL = 256, OPT_UID, OPT_LCORES, OPT_FDB_SIZE, OPT_FDB_AGE, OPT_HUGE, OPT_MBUFS,
-	OPT_LOG, OPT_HELP
+	OPT_CONTROL = 256, OPT_UID, OPT_LCORES, OPT_UPLINK, OPT_FDB_SIZE, OPT_FDB_AGE, OPT_HUGE,
+	OPT_MBUFS, OPT_LOG, OPT_HELP
 };
 
 static const struct option long_options[] = {
 	{"control", required_argument, NULL, OPT_CONTROL},
 	{"control-uid", required_argument, NULL, OPT_UID},
 	{"lcores", required_argument, NULL, OPT_LCORES},
+	{"uplink", required_argument, NULL, OPT_UPLINK},
 	{"fdb-size", required_argument, NULL, OPT_FDB_SIZE},
 	{"fdb-age", required_argument, NULL, OPT_FDB_AGE},
 	{"huge-pages", no_argument, NULL, OPT_HUGE},
@@ -164,6 +168,28 @@ static int options_set_number(struct options *options, int opt, const char *text
 	return 0;
 }
 
+static int options_add_uplink(struct options *options, const char *text, char *why, size_t why_size)
+{
+	size_t len = strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789-");
+	struct options_uplink *uplink = &options->uplinks[options->uplink_count];
+
+	if (options->uplink_count == OPTIONS_MAX_UPLINKS) {
+		snprintf(why, why_size, "--uplink: more than %u", OPTIONS_MAX_UPLINKS);
+		return -EINVAL;
+	}
+	if (!len || len > OPTIONS_ID_MAX || text[len] != '=' || !text[len + 1]) {
+		snprintf(why, why_size,
+			 "--uplink \"%s\": expected ID=DEVARGS, the ID of at most %u of a-z, 0-9 and "
+			 "-, like up0=net_tap0,iface=up0",
+			 text, OPTIONS_ID_MAX);
+		return -EINVAL;
+	}
+	memcpy(uplink->id, text, len);
+	uplink->devargs = text + len + 1;
+	options->uplink_count++;
+	return 0;
+}
+
 static int options_set(struct options *options, int opt, const char *value, char *why,
 		       size_t why_size)
 {
@@ -178,6 +204,8 @@ static int options_set(struct options *options, int opt, const char *value, char
 		if (sched_getaffinity(0, sizeof(allowed), &allowed) < 0)
 			CPU_SET(0, &allowed);
 		return options_parse_cpus(value, &allowed, options, why, why_size);
+	case OPT_UPLINK:
+		return options_add_uplink(options, value, why, why_size);
 	case OPT_HUGE:
 		options->huge_pages = true;
 		return 0;
@@ -290,35 +318,35 @@ static void options_eal_add(struct options_eal *eal, const char *arg)
 int options_make_eal(const struct options *options, const cpu_set_t *allowed,
 		     struct options_eal *eal)
 {
+	/* Which has no such socket either, and may not be said twice. */
+	bool in_memory = options_eal_says(options, memory_args) ?
+				 options_eal_says(options, private_args) : options->huge_pages;
+
 	memset(eal, 0, sizeof(*eal));
 	options_eal_lcores(options, allowed, eal);
 	options_eal_add(eal, "vswitch");
 	options_eal_add(eal, eal->lcores);
 	if (!options_eal_says(options, memory_args)) {
-		if (options->huge_pages) {
-			options_eal_add(eal, "--in-memory");
-		} else {
-			/* --no-huge and --in-memory exclude each other; no file is made either way. */
-			options_eal_add(eal, "--no-huge");
-			options_eal_add(eal, "--no-shconf");
-			options_eal_add(eal, "-m");
-			snprintf(eal->memory, sizeof(eal->memory), "%u",
-				 OPTIONS_EAL_MIB +
-					 (unsigned int)((uint64_t)options->mbufs *
-							OPTIONS_MBUF_BYTES >> 20));
-			options_eal_add(eal, eal->memory);
-		}
+		/* They exclude each other; no file is made either way. */
+		options_eal_add(eal, options->huge_pages ? "--in-memory" : "--no-huge");
+		options_eal_add(eal, "-m");
+		snprintf(eal->memory, sizeof(eal->memory), "%u",
+			 OPTIONS_EAL_MIB + (unsigned int)((uint64_t)options->mbufs *
+							  OPTIONS_MBUF_BYTES >> 20));
+		options_eal_add(eal, eal->memory);
 	}
 	if (!options_eal_says(options, pci_args)) {
 		/* An allow list with nothing a driver wants: ports can still plug devices by name. */
 		options_eal_add(eal, "-a");
 		options_eal_add(eal, "0000:00:00.0");
 	}
-	if (!options_eal_says(options, telemetry_args))
-		options_eal_add(eal, "--no-telemetry");
 	if (!options_eal_says(options, log_args))
 		options_eal_add(eal, "--log-level=warning");
 	for (int i = 0; i < options->eal_arg_count; i++)
 		options_eal_add(eal, options->eal_args[i]);
+	/* Last, so that they win: no socket for telemetry or for secondary processes. */
+	options_eal_add(eal, "--no-telemetry");
+	if (!in_memory)
+		options_eal_add(eal, "--no-shconf");
 	return eal->argc <= OPTIONS_MAX_EAL_ARGS ? 0 : -E2BIG;
 }

@@ -10,6 +10,8 @@
 
 #define OPTIONS_MAX_EAL_ARGS 64
 #define OPTIONS_MAX_LCORES 64u
+#define OPTIONS_MAX_UPLINKS 16u
+#define OPTIONS_ID_MAX 32u /* characters, as PORT_ID_MAX */
 
 struct options {
 	const char *control;
@@ -21,6 +23,11 @@ struct options {
 	uint32_t mbufs;
 	bool huge_pages;
 	enum log_level log_level;
+	struct options_uplink {
+		char id[OPTIONS_ID_MAX + 1];
+		const char *devargs; /* borrowed from argv */
+	} uplinks[OPTIONS_MAX_UPLINKS];
+	unsigned int uplink_count;
 	/* Behind "--"; borrowed from argv. */
 	char *const *eal_args;
 	int eal_arg_count;

@@ -84,6 +84,7 @@ struct port {
 	uint32_t max_frame;  /* bytes: mtu and FRAME_OVERHEAD */
 	unsigned int cells_count;
 	struct stats_cell *cells; /* one a lcore */
+	bool declared; /* on the command line: stays as long as the switch */
 	struct port_table *table;
 };
 

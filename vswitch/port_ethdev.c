@@ -8,6 +8,8 @@
 #include <rte_dev.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
+#include <rte_lcore.h>
+#include <rte_memory.h>
 
 #include "core/log.h"
 #include "vswitch/port_ethdev_internal.h"
@@ -118,6 +120,34 @@ static int ethdev_need_pool(char *why, size_t why_size)
 		return ethdev_explain(-rte_errno, why, why_size,
 				      "no memory for %u packet buffers (give the EAL more, or "
 				      "--mbufs less)", ethdev_pool_size);
+	return 0;
+}
+
+static int ethdev_refuse_memory(int socket, size_t limit, size_t wanted)
+{
+	(void)socket;
+	(void)limit;
+	(void)wanted;
+	return -1;
+}
+
+int port_ethdev_freeze_memory(void)
+{
+	char why[256];
+
+	if (!rte_eal_has_hugepages())
+		return 0;
+	if (ethdev_need_pool(why, sizeof(why)) < 0) {
+		log_err("%s", why);
+		return -ENOMEM;
+	}
+	for (unsigned int i = 0; i < rte_socket_count(); i++) {
+		if (rte_mem_alloc_validator_register("walls", ethdev_refuse_memory,
+						     rte_socket_id_by_idx(i), 0) < 0) {
+			log_err("the EAL's memory cannot be frozen: %s", rte_strerror(rte_errno));
+			return -rte_errno;
+		}
+	}
 	return 0;
 }
 

@@ -1,6 +1,7 @@
 /*
  * A port on any DPDK Ethernet device: a NIC by its PCI address, or a virtual device (net_tap,
- * net_af_packet, net_null, net_pcap, eth_vhost ...), named by devargs and plugged at run time.
+ * net_af_packet, net_null, net_pcap, eth_vhost ...), named by devargs. Behind the switch's walls only
+ * a few can be plugged in (walls_check_device); the caller asks.
  *
  * Frames come and go in mbufs of one pool, made when the first such port is. What a virtio peer
  * left to be done (checksums, segments) is done in software before a frame reaches the device.
@@ -30,5 +31,11 @@ must_check int port_ethdev_create(const struct port_ethdev_config *config, struc
 
 /* Before the first port: how many mbufs the pool shall have. */
 void port_ethdev_set_pool_size(unsigned int mbufs);
+
+/*
+ * From now on the EAL gets no huge page more: that would mean files opened (/proc/self/pagemap).
+ * Who asks for more than there is, is told so. 0, or -errno, logged.
+ */
+must_check int port_ethdev_freeze_memory(void);
 
 #endif

@@ -87,7 +87,7 @@ static int metrics_show(const struct context *context, char **args, int n_args)
 const struct command host_commands[] = {
 	{ "port list", "", "the switch's ports and what went through", 0, 0, port_list },
 	{ "port show", "PORT", "one port, with every counter", 1, 1, port_show },
-	{ "port add", "PORT DEVARGS", "an uplink: any DPDK device, e.g. net_tap0,iface=up0", 2, 2,
+	{ "port add", "PORT DEVARGS", "an uplink, e.g. net_memif0,socket=/run/peer.sock", 2, 2,
 	  port_add },
 	{ "port remove", "PORT", "removes an uplink", 1, 1, port_remove },
 	{ "switch show", "", "the switch", 0, 0, switch_show },

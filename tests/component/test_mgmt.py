@@ -218,20 +218,29 @@ def test_switch_is_killed(host):
 
 
 def test_tap_comes_back_with_the_switch():
-    """An uplink that needs a capability, given by the operator; its device dies with the switch."""
-    host = Host(["--switch-caps", "net_admin"])
+    """An uplink that needs a capability, both declared by the operator; it dies with the switch,
+    and the capability is gone as soon as the switch is ready."""
     tap = f"t{os.getpid()}"
+    devargs = f"net_tap0,iface={tap}"
+    host = Host(["--switch-caps", "net_admin", "--switch-args", f"--uplink up0={devargs}"])
     interface = pathlib.Path("/sys/class/net") / tap
     try:
-        host.ok("POST", "/v1/ports", {"id": "up0", "type": "ethdev", "devargs": f"net_tap0,iface={tap}"})
+        wait_until(lambda: host.port("up0"), "the uplink")
+        port = host.port("up0")
+        assert (port["state"], port["declared"], port["devargs"]) == ("up", True, devargs)
+        assert int(status_of(host.ok("GET", "/v1/switch")["pid"])["CapPrm"], 16) == 0
         first = (interface / "ifindex").read_text()
         kill(host.ok("GET", "/v1/switch")["pid"])
         wait_until(lambda: host.ok("GET", "/v1/switch")["restarts"] == 1, "the switch's end to be seen")
         host.wait_switch()
         wait_until(lambda: host.port("up0")["state"] == "up", "the uplink")
         assert (interface / "ifindex").read_text() != first
-        assert host.call("DELETE", "/v1/ports/up0").status == 204
-        assert not interface.exists()
+        assert host.call("DELETE", "/v1/ports/up0").status == 409
+        more = {"id": "up1", "type": "ethdev", "devargs": f"net_tap1,iface={tap}b"}
+        answer = host.call("POST", "/v1/ports", more)
+        assert answer.status == 422 and "--uplink" in answer.json["detail"], answer.text
+        assert answer.json["field"] == "devargs"
+        assert host.call("POST", "/v1/ports", {**more, "id": "up0"}).status == 409
     finally:
         host.destroy()
 
@@ -465,7 +474,8 @@ def test_least_privilege(host):
         assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == 0
         assert int(status["CapBnd"], 16) == int(status["CapInh"], 16) == 0
         assert status["NoNewPrivs"] == "1"
-    assert status_of(host.process.pid)["Seccomp"] == "2"
+    for pid in (host.process.pid, switch):
+        assert status_of(pid)["Seccomp"] == "2"
     api = (host.run / "api.sock").stat()
     assert (api.st_uid, api.st_mode & 0o777) == (0, 0o600)
     state = (host.directory / "state").stat()

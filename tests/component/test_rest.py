@@ -410,7 +410,10 @@ def test_uplinks(host):
     refused(host.call("POST", "/v1/ports", {**spec, "id": "up1", "type": "token-ring"}), 422,
             "type")
     refused(host.call("POST", "/v1/ports", {**spec, "id": "up1", "devargs": ""}), 422, "devargs")
-    refused(host.call("POST", "/v1/ports", {**spec, "id": "up1", "devargs": "nonsense"}), 503)
+    wrong = {**spec, "id": "up1", "devargs": "net_null7,colour=red"}
+    refused(host.call("POST", "/v1/ports", wrong), 503)
+    said = refused(host.call("POST", "/v1/ports", {**wrong, "devargs": "nonsense"}), 422, "devargs")
+    assert "--uplink" in said
     assert host.port("up1") is None
     assert host.call("DELETE", "/v1/ports/up0").status == 204
     refused(host.call("DELETE", "/v1/ports/up0"), 404)

@@ -17,14 +17,14 @@ from switch_rig import VSWITCH, Rpc, RpcError, Switch, Tap, frame, is_ours, wait
 
 CPUS = sorted(os.sched_getaffinity(0))
 # Two forwarding threads where there are two CPUs.
-on_two_lcores = pytest.mark.parametrize("switch", [",".join(map(str, CPUS[:2]))], indirect=True)
+on_two_lcores = pytest.mark.parametrize(
+    "switch", [["--lcores", ",".join(map(str, CPUS[:2]))]], indirect=True)
 
 
 @pytest.fixture(name="switch")
 def fixture_switch(tmp_path, request):
-    """A switch; at the end its books must balance and it must leave cleanly."""
-    lcores = getattr(request, "param", None)
-    switch = Switch(tmp_path, *(["--lcores", lcores] if lcores else []))
+    """A switch (parameter: its arguments); its books must balance, it must leave cleanly."""
+    switch = Switch(tmp_path, *getattr(request, "param", ()))
     yield switch
     if switch.process.poll() is None:
         switch.check_books()
@@ -60,6 +60,8 @@ def test_help_and_bad_options():
     assert helped.returncode == 0 and "--control" in helped.stdout
     for args, words in (([], "--control"), (["--control", "x", "--fdb-age", "never"], "--fdb-age"),
                         (["--control", "x", "--lcores", "99999"], "99999"),
+                        (["--control", "x", "--uplink", "net_tap0"], "ID=DEVARGS"),
+                        (["--control", "x", "--uplink", "A=net_tap0"], "ID=DEVARGS"),
                         (["--frobnicate"], "--frobnicate")):
         result = run_vswitch(*args)
         assert result.returncode == 2
@@ -136,7 +138,11 @@ def test_control_socket(switch):
     with pytest.raises(RpcError) as error:
         switch.add_vhost("a")
     assert error.value.code == -32002
-    for devargs in ("net_nonsense0", "0000:ff:1f.7", "net_pcap0,colour=red", ",,,="):
+    for devargs in ("net_tap0", "net_nonsense0", "0000:ff:1f.7", "net_pcap0,tx_pcap=x", ",,,="):
+        with pytest.raises(RpcError, match="--uplink") as error:
+            switch.add_ethdev("b", devargs)
+        assert (error.value.code, error.value.field) == (-32003, "devargs"), devargs
+    for devargs in ("net_null0,colour=red", "net_memif0,role=king"):
         with pytest.raises(RpcError) as error:
             switch.add_ethdev("b", devargs)
         assert error.value.code == -32004, devargs
@@ -155,12 +161,18 @@ def test_socket_file_comes_and_goes(switch):
     assert path.read_text() == "precious"
 
 
+def tap_names():
+    """Of two devices of ours."""
+    return [f"vsw{i}-{os.getpid() % 10000}" for i in range(2)]
+
+
+@pytest.mark.parametrize("switch", [[word for i, name in enumerate(tap_names()) for word in (
+    "--uplink", f"t{i}=net_tap{i},iface={name}")]], indirect=True)
 def test_taps_forward_and_learn(switch):
     """Frames of every size, both ways, unharmed and in order; addresses where they were seen."""
-    taps = [Tap(f"vsw{i}-{os.getpid() % 10000}") for i in range(2)]
+    taps = [Tap(name) for name in tap_names()]
     try:
-        for i, tap in enumerate(taps):
-            switch.add_ethdev(f"t{i}", f"net_tap{i},iface={tap.name}")
+        for tap in taps:
             tap.attach()
         for source, sink, src, dst in ((0, 1, 1, 2), (1, 0, 2, 1)):
             sent = [frame(dst, src, bytes([n % 256]) * n) for n in range(46, 1501, 47)]
@@ -178,11 +190,64 @@ def test_taps_forward_and_learn(switch):
         switch.call("fdb.flush")
         assert "02:00:00:00:00:01" not in {e["mac"] for e in switch.call("fdb.list")}
         switch.check_books()
-        for i in range(2):
-            switch.remove(f"t{i}")
+        assert switch.port("t0")["declared"]
+        with pytest.raises(RpcError) as error:
+            switch.remove("t0")
+        assert (error.value.code, error.value.field) == (-32003, "id")
     finally:
         for tap in taps:
             tap.close()
+
+
+def test_uplink_that_is_not_there(tmp_path):
+    """The switch does not start without a device it was told to have."""
+    result = run_vswitch("--control", tmp_path / "s", "--uplink", "up0=net_tap0,iface=" + "x" * 99)
+    assert result.returncode == 1 and "--uplink up0: device" in result.stderr, result.stderr
+    result = run_vswitch("--control", tmp_path / "s", "--uplink", "u=net_null0",
+                         "--uplink", "u=net_null1")
+    assert result.returncode == 1 and "there already" in result.stderr
+
+
+def test_walls(switch, guests):
+    """With a port at work, every thread is behind a filter, the forwarding ones behind two."""
+    guests("a")
+    filters = {}
+    for task in pathlib.Path(f"/proc/{switch.process.pid}/task").iterdir():
+        status = dict(line.split(":\t", 1) for line in (task / "status").read_text().splitlines()
+                      if ":\t" in line)
+        for kind in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+            assert int(status[kind], 16) == 0, (status["Name"], kind)
+        assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2"), status["Name"]
+        filters.setdefault(status["Name"], int(status["Seccomp_filters"]))
+    before = min(filters.values())  # those of whoever started us count too
+    workers = [filters.pop(name) for name in list(filters) if "worker" in name]
+    assert workers == [before + 1], (workers, filters)
+    assert set(filters.values()) == {before} and "vswitch" in filters
+
+
+def test_no_socket_but_its_own(switch):
+    """Neither telemetry nor secondary processes of DPDK have one."""
+    process = pathlib.Path(f"/proc/{switch.process.pid}")
+    inodes = {os.readlink(fd)[8:-1] for fd in (process / "fd").iterdir()
+              if os.readlink(fd).startswith("socket:")}
+    bound = [line.split() for line in (process / "net/unix").read_text().splitlines()]
+    assert {words[7] for words in bound if words[6] in inodes and len(words) > 7} == \
+        {str(switch.control)}
+
+
+def test_memif_is_plugged_in_behind_the_walls(switch, guests):
+    """Two ends of a net_memif in one switch: what one sends, the other receives."""
+    a = guests("a")
+    path = switch.directory / "memif.sock"
+    for role in ("server", "client"):
+        switch.add_ethdev(role, f"net_memif{int(role == 'client')},role={role},socket={path},"
+                          "socket-abstract=no")
+    for role in ("server", "client"):
+        switch.wait_link(role)
+    a.send(frame(5, 1, b"round and round" * 4))
+    wait_for(lambda: switch.counters("client")["rx_frames"], what="frames through the memif")
+    switch.remove("client")  # or they would go round for ever
+    switch.remove("server")
 
 
 def test_the_same_device_twice(switch):

@@ -15,13 +15,26 @@ from switch_rig import ETHERTYPE, Switch, Testpmd, frame, run, wait_for
 EVENT_IDX, MRG_RXBUF = 1 << 29, 1 << 15
 
 
+@pytest.fixture(name="switches")
+def fixture_switches(tmp_path):
+    """switches(arguments...) starts one; its books must balance at the end."""
+    made = []
+
+    def make(*args):
+        made.append(Switch(tmp_path, *args))
+        return made[-1]
+
+    yield make
+    for switch in made:
+        if switch.process.poll() is None:
+            switch.check_books()
+        switch.stop()
+
+
 @pytest.fixture(name="switch")
-def fixture_switch(tmp_path):
-    """A switch whose books must balance at the end."""
-    switch = Switch(tmp_path)
-    yield switch
-    switch.check_books()
-    switch.stop()
+def fixture_switch(switches):
+    """One without arguments."""
+    return switches()
 
 
 @pytest.fixture(name="testpmds")
@@ -175,31 +188,38 @@ def test_qemu(switch, tmp_path):
     ear.close()
 
 
-def test_pcap_device(switch, tmp_path):
+def test_pcap_device(switches, tmp_path):
     """Frames of a capture file come in, those sent go to another one."""
-    guest = vg.Guest(switch.add_vhost("g"))
-    switch.wait_rings("g", 2)
     frames = [frame(None, 9, bytes([n]) * (46 + n)) for n in range(100)]
     head = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1)
     records = b"".join(struct.pack("<IIII", 0, 0, len(f), len(f)) + f for f in frames)
     (tmp_path / "in.pcap").write_bytes(head + records)
-    switch.add_ethdev("p", f"net_pcap0,rx_pcap={tmp_path}/in.pcap,tx_pcap={tmp_path}/out.pcap")
-    assert guest.receive_all(100) == frames
+    (tmp_path / "none.pcap").write_bytes(head)
+    switch = switches(
+        "--uplink", f"q=net_pcap1,rx_pcap={tmp_path}/none.pcap,tx_pcap={tmp_path}/all.pcap",
+        "--uplink", f"p=net_pcap0,rx_pcap={tmp_path}/in.pcap,tx_pcap={tmp_path}/out.pcap")
+    wait_for(lambda: switch.counters("q")["tx_frames"] == len(frames), what="the frames")
+    guest = vg.Guest(switch.add_vhost("g"))
+    switch.wait_rings("g", 2)
     answer = frame(9, 1, b"answer" * 100)
     guest.send(answer)
     guest.wait_sent()
     assert switch.counters("p")["tx_frames"] == 1
-    switch.remove("p")
+    guest.close()
+    switch.check_books()
+    switch.stop()
     written = (tmp_path / "out.pcap").read_bytes()
     assert written[40:] == answer
-    guest.close()
+    written = (tmp_path / "all.pcap").read_bytes()[24:]
+    for sent in frames:
+        assert written[16:16 + len(sent)] == sent
+        written = written[16 + len(sent):]
+    assert not written
 
 
-def test_packet_socket_device(switch):
+def test_packet_socket_device(switches):
     """net_af_packet on one end of a veth pair, we on the other."""
     names = [f"vsp{i}-{os.getpid() % 10000}" for i in range(2)]
-    guest = vg.Guest(switch.add_vhost("g"))
-    switch.wait_rings("g", 2)
     run("ip", "link", "add", names[0], "type", "veth", "peer", "name", names[1])
     try:
         for name in names:
@@ -208,24 +228,26 @@ def test_packet_socket_device(switch):
         with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETHERTYPE)) as wire:
             wire.settimeout(10)
             wire.bind((names[1], ETHERTYPE))
-            switch.add_ethdev("w", f"net_af_packet0,iface={names[0]}")
+            switch = switches("--uplink", f"w=net_af_packet0,iface={names[0]}")
+            guest = vg.Guest(switch.add_vhost("g"))
+            switch.wait_rings("g", 2)
             hello, answer = frame(None, 9, b"hello" * 20), frame(9, 1, b"answer" * 100)
             wire.send(hello)
             assert guest.receive()[1] == hello
             guest.send(answer)
             assert wire.recv(2000) == answer
-        switch.remove("w")
+        guest.close()
+        switch.stop()
     finally:
         run("ip", "link", "del", names[0])
-    guest.close()
 
 
-def test_rte_vhost_device(switch, testpmds, tmp_path):
+def test_rte_vhost_device(switches, testpmds, tmp_path):
     """DPDK's own vhost library as an ordinary device, for comparison."""
+    path = str(tmp_path / "rte.sock")
+    switch = switches("--uplink", f"r=eth_vhost0,iface={path}")
     guest = vg.Guest(switch.add_vhost("g"))
     switch.wait_rings("g", 2)
-    path = str(tmp_path / "rte.sock")
-    switch.add_ethdev("r", f"eth_vhost0,iface={path}")
     peer = testpmds("r", path, 1, 2)
     switch.wait_link("r")
     peer.do("set fwd macswap", "start")
@@ -233,5 +255,4 @@ def test_rte_vhost_device(switch, testpmds, tmp_path):
     guest.send(hello)
     assert guest.receive()[1] == frame(9, 1, b"hello" * 20)
     peer.quit()
-    switch.remove("r")
     guest.close()

@@ -14,10 +14,13 @@ OFFER_ALL = OFFER_CSUM | vg.F_MRG_RXBUF | vg.F_GUEST_TSO4 | vg.F_GUEST_TSO6 | \
     vg.F_HOST_TSO4 | vg.F_HOST_TSO6
 
 
+TAP = f"vso-{os.getpid() % 10000}"
+
+
 @pytest.fixture(name="switch")
-def fixture_switch(tmp_path):
-    """A switch whose books must balance at the end."""
-    switch = Switch(tmp_path)
+def fixture_switch(tmp_path, request):
+    """A switch (parameter: its arguments) whose books must balance at the end."""
+    switch = Switch(tmp_path, *getattr(request, "param", ()))
     yield switch
     switch.check_books()
     switch.stop()
@@ -159,11 +162,11 @@ def test_lying_segment(switch, guests):
     assert switch.counters("c")["drops"] == {"unsegmentable": 1}
 
 
-def test_to_a_device(switch, guests):
+@pytest.mark.parametrize("switch", [["--uplink", f"t=net_tap0,iface={TAP}"]], indirect=True)
+def test_to_a_device(guests):
     """A kernel tap gets finished frames only."""
-    tap = Tap(f"vso-{os.getpid() % 10000}")
+    tap = Tap(TAP)
     try:
-        switch.add_ethdev("t", f"net_tap0,iface={tap.name}")
         tap.attach()
         source = guests("a", OFFER_ALL)
         payload = os.urandom(20000)
@@ -175,6 +178,5 @@ def test_to_a_device(switch, guests):
         source.send(data, header=source.header(vg.NEEDS_CSUM, csum_start=l4, csum_offset=6))
         packet = tap.receive(1, wanted=lambda packet: packet[12:14] == b"\x08\x00")[0]
         check_checksums(packet, l4, UDP)
-        switch.remove("t")
     finally:
         tap.close()

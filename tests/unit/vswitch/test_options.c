@@ -117,7 +117,9 @@ static void eal_defaults_and_the_users_words(void **state)
 	assert_string_equal(eal.argv[1], "--lcores=0@(0,2),1@2");
 	assert_false(eal_has(&eal, "--no-huge"));
 	assert_false(eal_has(&eal, "-a"));
-	assert_string_equal(eal.argv[eal.argc - 1], "--no-pci");
+	assert_true(eal_has(&eal, "--no-pci"));
+	assert_string_equal(eal.argv[eal.argc - 2], "--no-telemetry");
+	assert_string_equal(eal.argv[eal.argc - 1], "--no-shconf");
 	o.eal_arg_count = OPTIONS_MAX_EAL_ARGS;
 	o.eal_args = (char *const *)calloc(OPTIONS_MAX_EAL_ARGS, sizeof(char *));
 	for (int i = 0; i < OPTIONS_MAX_EAL_ARGS; i++)
