@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <stdio.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -54,22 +55,29 @@ static int check_kind(int fd, const char *path, enum image_use use, const char *
 			     use == IMAGE_BOOT ? "" : " or block device");
 }
 
-static int lock_disk(int fd, const char *path, enum image_use use, const char *field,
-		     struct launch_error *error)
+int devices_lock_disk(int fd, const char *path, enum image_use use, const char *field,
+		      struct launch_error *error)
 {
 	struct flock lock = {
 		.l_type = use == IMAGE_WRITE ? F_WRLCK : F_RDLCK,
 		.l_whence = SEEK_SET,
 	};
+	char same[32];
+	int own, err;
 
-	if (fcntl(fd, F_OFD_SETLK, &lock) == 0)
-		return 0;
-	if (errno == EAGAIN || errno == EACCES)
+	snprintf(same, sizeof(same), "/proc/self/fd/%d", fd);
+	own = open(same, (use == IMAGE_WRITE ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK);
+	if (own >= 0 && fcntl(own, F_OFD_SETLK, &lock) == 0)
+		return own;
+	err = errno;
+	if (own >= 0)
+		close(own);
+	if (err == EAGAIN || err == EACCES)
 		return launch_refuse(error, RPC_REFUSED, field,
 				     "%s: in use by another VM%s", path,
 				     use == IMAGE_WRITE ? "" : ", which may write to it");
 	return launch_refuse(error, RPC_HOST_FAILURE, field, "%s: locking: %s", path,
-			     strerror(errno));
+			     strerror(err));
 }
 
 int devices_open_image(const struct launch_options *options, const char *path, enum image_use use,
@@ -100,8 +108,6 @@ int devices_open_image(const struct launch_options *options, const char *path, e
 					     "for images" :
 					     strerror(-fd));
 	err = check_kind(fd, path, use, field, error);
-	if (!err && use != IMAGE_BOOT)
-		err = lock_disk(fd, path, use, field, error);
 	if (err) {
 		close(fd);
 		return err;

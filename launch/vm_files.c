@@ -21,8 +21,8 @@ struct opening {
 	json_t *config; /* our copy */
 };
 
-/* Takes fd over and names it in object[key]. */
-static int put_fd(struct opening *o, json_t *object, const char *key, int fd)
+/* Takes fd over, for the vmm to have. key: in whose name. */
+static int keep_fd(struct opening *o, const char *key, int fd)
 {
 	struct vm_files *files = o->files;
 
@@ -33,11 +33,19 @@ static int put_fd(struct opening *o, json_t *object, const char *key, int fd)
 		return launch_refuse(o->error, RPC_INVALID_PARAMS, key,
 				     "more than %d files in a configuration", SPAWN_MAX_FDS - 1);
 	}
-	files->fds[files->count] = fd;
-	if (json_object_set_new(object, key,
-				json_sprintf("fd:%u", SPAWN_FIRST_FD + files->count++)) < 0)
-		return launch_refuse(o->error, RPC_HOST_FAILURE, NULL, "out of memory");
+	files->fds[files->count++] = fd;
 	return 0;
+}
+
+/* Takes fd over and names it in object[key]. */
+static int put_fd(struct opening *o, json_t *object, const char *key, int fd)
+{
+	unsigned int number = SPAWN_FIRST_FD + o->files->count;
+	int err = keep_fd(o, key, fd);
+
+	if (!err && json_object_set_new(object, key, json_sprintf("fd:%u", number)) < 0)
+		err = launch_refuse(o->error, RPC_HOST_FAILURE, NULL, "out of memory");
+	return err;
 }
 
 /* object[key], if it is there, is a path: opens it. */
@@ -75,13 +83,34 @@ static int open_boot(struct opening *o)
 	return err;
 }
 
-/* Of the file opened last. A block device does not grow. */
-static void note_size(struct vm_files *files)
+/* A block device does not grow. */
+static void note_size(struct vm_files *files, int fd)
 {
 	struct stat st;
 
-	if (files->count && fstat(files->fds[files->count - 1], &st) == 0 && S_ISREG(st.st_mode))
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
 		files->largest = MAX(files->largest, (uint64_t)st.st_size);
+}
+
+static int open_disk(struct opening *o, json_t *disk, const char *field)
+{
+	bool read_only = json_is_true(json_object_get(disk, "read_only"));
+	enum image_use use = read_only ? IMAGE_READ_ONLY : IMAGE_WRITE;
+	const char *path = json_string_value(json_object_get(disk, "file"));
+	char *name = path ? strdup(path) : NULL; /* its number takes its place */
+	int err, fd;
+
+	if (path && !name)
+		return launch_refuse(o->error, RPC_HOST_FAILURE, NULL, "out of memory");
+	err = open_member(o, disk, "file", use, field);
+	if (!err && name) {
+		fd = o->files->fds[o->files->count - 1];
+		if (!read_only)
+			note_size(o->files, fd);
+		err = keep_fd(o, field, devices_lock_disk(fd, name, use, field, o->error));
+	}
+	free(name);
+	return err;
 }
 
 static int open_disks(struct opening *o)
@@ -90,16 +119,13 @@ static int open_disks(struct opening *o)
 	size_t i;
 
 	json_array_foreach(json_object_get(o->config, "disks"), i, disk) {
-		bool read_only = json_is_true(json_object_get(disk, "read_only"));
 		char field[64];
 		int err;
 
 		snprintf(field, sizeof(field), "disks.%zu.file", i);
-		err = open_member(o, disk, "file", read_only ? IMAGE_READ_ONLY : IMAGE_WRITE, field);
+		err = open_disk(o, disk, field);
 		if (err)
 			return err;
-		if (!read_only)
-			note_size(o->files);
 	}
 	return 0;
 }

@@ -170,6 +170,21 @@ def test_vmm_is_killed(host):
     host.ok("POST", "/v1/vms/g1/start")
 
 
+@pytest.mark.parametrize("end", ["killed", "stopped"])
+def test_disk_of_a_vmm_that_ended_is_free_at_once(host, end):
+    """Although io_uring lets go of its file later than the process."""
+    (host.images / "disk").write_bytes(bytes(1 << 20))
+    host.tiny("g1", "quiet end=write first=1",
+              disks=[{"id": "disk0", "file": str(host.images / "disk")}])
+    for _ in range(8):
+        pid = host.ok("POST", "/v1/vms/g1/start")["pid"]
+        if end == "killed":
+            kill(pid)
+            host.wait_state("g1", "failed")
+        else:
+            host.ok("POST", "/v1/vms/g1/stop")
+
+
 def test_vmm_is_killed_and_restarted(host):
     first = host.started("g1", nics=[{"id": "net0"}], restart="on-failure")
     kill(first["pid"])

@@ -108,25 +108,55 @@ static void test_nothing_leads_out(void **state)
 	assert_non_null(strstr(f->error.why, "absolute path"));
 }
 
-/* Locks go with the descriptor: two of one process are two VMs. */
+static int lock_disk(struct fixture *f, const char *path, enum image_use use)
+{
+	int fd = open_image(f, path, use), lock;
+
+	assert_true(fd >= 0);
+	lock = devices_lock_disk(fd, path, use, "disks.0.file", &f->error);
+	close(fd); /* the lock is not on it */
+	return lock;
+}
+
+/* Locks are descriptors: two of one process are two VMs. */
 static void test_a_written_disk_is_one_vms(void **state)
 {
 	struct fixture *f = *state;
-	int writer = open_image(f, in(f, "images/disk"), IMAGE_WRITE), first, second;
+	const char *disk = in(f, "images/disk");
+	int writer = lock_disk(f, disk, IMAGE_WRITE), first, second;
 
 	assert_true(writer >= 0);
-	assert_int_equal(fcntl(writer, F_GETFL) & O_ACCMODE, O_RDWR);
-	assert_true(open_image(f, in(f, "images/disk"), IMAGE_READ_ONLY) < 0);
+	assert_int_equal(fcntl(writer, F_GETFD), FD_CLOEXEC);
+	assert_true(lock_disk(f, disk, IMAGE_READ_ONLY) < 0);
 	assert_int_equal(f->error.code, RPC_REFUSED);
-	assert_true(open_image(f, in(f, "images/disk"), IMAGE_WRITE) < 0);
+	assert_string_equal(f->error.field, "disks.0.file");
+	assert_true(lock_disk(f, disk, IMAGE_WRITE) < 0);
 	assert_int_equal(f->error.code, RPC_REFUSED);
 	close(writer);
-	first = open_image(f, in(f, "images/disk"), IMAGE_READ_ONLY);
-	second = open_image(f, in(f, "images/disk"), IMAGE_READ_ONLY);
+	first = lock_disk(f, disk, IMAGE_READ_ONLY);
+	second = lock_disk(f, disk, IMAGE_READ_ONLY);
 	assert_true(first >= 0 && second >= 0);
-	assert_true(open_image(f, in(f, "images/disk"), IMAGE_WRITE) < 0);
+	assert_true(lock_disk(f, disk, IMAGE_WRITE) < 0);
 	close(first);
 	close(second);
+}
+
+/* As io_uring holds it, until some time after its process has ended. */
+static void test_a_disk_still_open_is_not_in_use(void **state)
+{
+	struct fixture *f = *state;
+	const char *disk = in(f, "images/disk");
+	int fd = open_image(f, disk, IMAGE_WRITE), lock;
+
+	assert_true(fd >= 0);
+	assert_int_equal(fcntl(fd, F_GETFL) & O_ACCMODE, O_RDWR);
+	lock = devices_lock_disk(fd, disk, IMAGE_WRITE, "disks.0.file", &f->error);
+	assert_true(lock >= 0);
+	close(lock);
+	lock = lock_disk(f, disk, IMAGE_WRITE);
+	assert_true(lock >= 0);
+	close(lock);
+	close(fd);
 }
 
 int main(void)
@@ -135,6 +165,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_beneath_any_directory, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_nothing_leads_out, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_written_disk_is_one_vms, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_disk_still_open_is_not_in_use, setup,
+						teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
