@@ -17,6 +17,8 @@ if [[ ${#targets[@]} -eq 0 ]]; then
         targets+=("${name#fuzz_}")
     done
 fi
+# Undefined behaviour ends a run as a bad access does.
+export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 limits=(-rss_limit_mb=4096 -timeout=20 -verbosity=0)
 
 # The smallest input that still fails, into the corpus. A leak or a timeout is kept as it is.

@@ -196,6 +196,94 @@ static void test_queues_that_cannot_be(void **state)
 	}
 }
 
+static void write_part(struct fixture *f, unsigned int part, uint64_t addr)
+{
+	virtio_rig_write(&f->rig, VIRTIO_PCI_COMMON_Q_DESCLO + 8 * part, 4, (uint32_t)addr);
+	virtio_rig_write(&f->rig, VIRTIO_PCI_COMMON_Q_DESCHI + 8 * part, 4, addr >> 32);
+}
+
+/* Whether queue 0 can be enabled with these parts; it is disabled again. */
+static bool enables(struct fixture *f, uint64_t desc, uint64_t driver, uint64_t device)
+{
+	bool enabled;
+
+	bring_to(f, 0xb);
+	virtio_rig_write(&f->rig, VIRTIO_PCI_COMMON_Q_SELECT, 2, 0);
+	virtio_rig_write(&f->rig, VIRTIO_PCI_COMMON_Q_SIZE, 2, 64);
+	write_part(f, 0, desc);
+	write_part(f, 1, driver);
+	write_part(f, 2, device);
+	virtio_rig_write(&f->rig, VIRTIO_PCI_COMMON_Q_ENABLE, 2, 1);
+	enabled = virtio_rig_read(&f->rig, VIRTIO_PCI_COMMON_Q_ENABLE, 2);
+	assert_int_equal(virtio_rig_counter(&f->rig, "guest_faults") > 0, !enabled);
+	return enabled;
+}
+
+/* A back end gets these addresses: what is misaligned or wraps never gets that far. */
+static void test_parts_misaligned_and_wrapping(void **state)
+{
+	const uint64_t top = UINT64_MAX;
+	struct fixture f;
+
+	static const struct {
+		uint64_t desc, driver, device;
+		bool good;
+	} cases[] = {
+		{ 0x1000, 0x2000, 0x3000, true }, { 0x1008, 0x2000, 0x3000, false },
+		{ 0x1000, 0x2001, 0x3000, false }, { 0x1000, 0x2002, 0x3000, true },
+		{ 0x1000, 0x2000, 0x3002, false }, { 0x1000, 0x2000, 0x3004, true },
+	};
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(cases); i++) {
+		setup(&f, true);
+		assert_int_equal(enables(&f, cases[i].desc, cases[i].driver, cases[i].device),
+				 cases[i].good);
+		teardown(&f);
+	}
+	for (unsigned int part = 0; part < 3; part++) {
+		uint64_t parts[3] = { 0x1000, 0x2000, 0x3000 };
+
+		parts[part] = top & ~15ULL;
+		setup(&f, true);
+		assert_false(enables(&f, parts[0], parts[1], parts[2]));
+		teardown(&f);
+	}
+}
+
+/* A field is written whole or not at all, whatever else the access covers. */
+static void test_fields_written_in_part(void **state)
+{
+	static const struct {
+		uint8_t at, width;
+	} fields[] = {
+		{ VIRTIO_PCI_COMMON_DFSELECT, 4 }, { VIRTIO_PCI_COMMON_GFSELECT, 4 },
+		{ VIRTIO_PCI_COMMON_MSIX, 2 },	   { VIRTIO_PCI_COMMON_STATUS, 1 },
+		{ VIRTIO_PCI_COMMON_Q_SELECT, 2 }, { VIRTIO_PCI_COMMON_Q_SIZE, 2 },
+		{ VIRTIO_PCI_COMMON_Q_MSIX, 2 },   { VIRTIO_PCI_COMMON_Q_ENABLE, 2 },
+		{ VIRTIO_PCI_COMMON_Q_DESCLO, 4 }, { VIRTIO_PCI_COMMON_Q_DESCHI, 4 },
+		{ VIRTIO_PCI_COMMON_Q_AVAILLO, 4 }, { VIRTIO_PCI_COMMON_Q_AVAILHI, 4 },
+		{ VIRTIO_PCI_COMMON_Q_USEDLO, 4 }, { VIRTIO_PCI_COMMON_Q_USEDHI, 4 },
+	};
+	struct fixture f;
+
+	setup(&f, true);
+	bring_to(&f, 3);
+	for (unsigned int i = 0; i < ARRAY_SIZE(fields); i++)
+		for (unsigned int size = 1; size <= 8; size *= 2) {
+			uint64_t before = virtio_rig_read(&f.rig, fields[i].at, fields[i].width);
+			uint64_t faults = virtio_rig_counter(&f.rig, "guest_faults");
+
+			if (size == fields[i].width)
+				continue;
+			virtio_rig_write(&f.rig, fields[i].at, size, 1);
+			virtio_rig_write(&f.rig, fields[i].at, size, 4);
+			assert_int_equal(virtio_rig_read(&f.rig, fields[i].at, fields[i].width),
+					 before);
+			assert_int_equal(virtio_rig_counter(&f.rig, "guest_faults"), faults + 2);
+		}
+	teardown(&f);
+}
+
 /* Ring parts outside memory, about its end, wrapping, on one another: started, they do no harm. */
 static void test_rings_anywhere(void **state)
 {
@@ -212,12 +300,8 @@ static void test_rings_anywhere(void **state)
 			setup(&f, false);
 			bring_to(&f, 0xb);
 			parts[part] = places[i];
-			for (unsigned int k = 0; k < 3; k++) {
-				virtio_rig_write(&f.rig, VIRTIO_PCI_COMMON_Q_DESCLO + 8 * k, 4,
-						 (uint32_t)parts[k]);
-				virtio_rig_write(&f.rig, VIRTIO_PCI_COMMON_Q_DESCHI + 8 * k, 4,
-						 parts[k] >> 32);
-			}
+			for (unsigned int k = 0; k < 3; k++)
+				write_part(&f, k, parts[k]);
 			virtio_rig_write(&f.rig, VIRTIO_PCI_COMMON_Q_ENABLE, 2, 1);
 			oracle_allow_ring(&f.oracle, size, parts[0], parts[2]);
 			virtio_rig_driver_ok(&f.rig);
@@ -339,6 +423,8 @@ int main(void)
 		cmocka_unit_test(test_every_register_of_blk),
 		cmocka_unit_test(test_every_register_of_net),
 		cmocka_unit_test(test_queues_that_cannot_be),
+		cmocka_unit_test(test_parts_misaligned_and_wrapping),
+		cmocka_unit_test(test_fields_written_in_part),
 		cmocka_unit_test(test_rings_anywhere),
 		cmocka_unit_test(test_features_unoffered_and_late),
 		cmocka_unit_test(test_notify_to_nowhere),

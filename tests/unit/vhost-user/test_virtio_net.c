@@ -245,6 +245,28 @@ static void test_link(void **state)
 	assert_int_equal(f->peer.seen[VHOST_MSG_GET_VRING_BASE], 2);
 }
 
+static bool asked_for_bases(void *opaque)
+{
+	return ((struct fixture *)opaque)->peer.seen[VHOST_MSG_GET_VRING_BASE] == 2;
+}
+
+/* The peer does the function's DMA: without Bus Master Enable its rings are taken from it. */
+static void test_bus_mastering(void **state)
+{
+	struct fixture *f = *state;
+
+	start_connected(f, DRIVER);
+	pci_bus_config_write(f->rig.bus, 0, RIG_DEVFN, PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+	assert_true(until(f, asked_for_bases));
+	assert_true(until(f, link_down));
+	assert_true(virtio_rig_status(&f->rig) & VIRTIO_CONFIG_S_DRIVER_OK);
+	pci_bus_config_write(f->rig.bus, 0, RIG_DEVFN, PCI_COMMAND, 2,
+			     PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+	assert_true(until(f, link_up));
+	assert_int_equal(virtio_rig_counter(&f->rig, "starts"), 2);
+	assert_int_equal(virtio_rig_counter(&f->rig, "resets"), 1); /* of negotiate, no more */
+}
+
 static void test_peer_with_less(void **state)
 {
 	struct fixture *f = *state;
@@ -423,6 +445,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_offer, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_frames, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_link, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_bus_mastering, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_peer_with_less, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_control, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_queue_pairs, setup, teardown),
