@@ -54,10 +54,39 @@ int peer_memory_init(struct peer_memory *pm, bool allow_unsealed)
 	return pm->fault_fd < 0 ? -errno : 0;
 }
 
-static void region_unmap(struct peer_region *r)
+static uint64_t pool_used; /* of PEER_MEMORY_POOL, by all peers */
+
+static uint64_t beyond_own(uint64_t mapped)
+{
+	return mapped > PEER_MEMORY_OWN ? mapped - PEER_MEMORY_OWN : 0;
+}
+
+/* False: there is no more address space for this peer. */
+static bool space_take(struct peer_memory *pm, uint64_t bytes)
+{
+	uint64_t more;
+
+	if (bytes > PEER_MEMORY_OWN + PEER_MEMORY_POOL)
+		return false;
+	more = beyond_own(pm->mapped + bytes) - beyond_own(pm->mapped);
+	if (more > PEER_MEMORY_POOL - pool_used)
+		return false;
+	pool_used += more;
+	pm->mapped += bytes;
+	return true;
+}
+
+static void space_give(struct peer_memory *pm, uint64_t bytes)
+{
+	pool_used -= beyond_own(pm->mapped) - beyond_own(pm->mapped - bytes);
+	pm->mapped -= bytes;
+}
+
+static void region_unmap(struct peer_memory *pm, struct peer_region *r)
 {
 	peer_sigbus_leave(r->slot);
 	munmap(r->map, r->map_size);
+	space_give(pm, r->map_size);
 }
 
 static void forget_regions(struct peer_memory *pm)
@@ -67,7 +96,7 @@ static void forget_regions(struct peer_memory *pm)
 	atomic_store_explicit(&pm->count, 0, memory_order_release);
 	atomic_fetch_add_explicit(&pm->dma.generation, 1, memory_order_release);
 	for (uint32_t i = 0; i < count; i++)
-		region_unmap(&pm->regions[i]);
+		region_unmap(pm, &pm->regions[i]);
 }
 
 void peer_memory_clear(struct peer_memory *pm)
@@ -140,18 +169,23 @@ static enum vhost_fault region_map(struct peer_memory *pm, struct peer_region *r
 	r->user = region->user;
 	r->size = region->size;
 	r->map_size = ALIGN_UP(region->mmap_offset + region->size, page) - start;
+	if (!space_take(pm, r->map_size))
+		return VHOST_FAULT_MEM_SPACE;
 	/* No reservation: huge pages are the peer's to reserve, and a lack of them is contained. */
 	r->map = mmap(NULL, r->map_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd,
 		      (off_t)start);
-	if (r->map == MAP_FAILED)
+	if (r->map == MAP_FAILED) {
+		space_give(pm, r->map_size);
 		return VHOST_FAULT_MEM_MAP;
+	}
 	/* Guest memory does not belong in the switch's core dump. */
 	madvise(r->map, r->map_size, MADV_DONTDUMP);
 	r->hva = (uint8_t *)r->map + (region->mmap_offset - start);
-	r->slot = peer_sigbus_enter(r->map, r->map_size, &pm->fault, VHOST_FAULT_MEM_GONE,
+	r->slot = peer_sigbus_enter(r->map, r->map_size, page, &pm->fault, VHOST_FAULT_MEM_GONE,
 				    pm->fault_fd);
 	if (r->slot < 0) {
 		munmap(r->map, r->map_size);
+		space_give(pm, r->map_size);
 		return VHOST_FAULT_NO_MEMORY;
 	}
 	return VHOST_FAULT_NONE;
@@ -199,7 +233,7 @@ enum vhost_fault peer_memory_remove(struct peer_memory *pm, const struct vhost_m
 
 		if (r->gpa != region->gpa || r->user != region->user || r->size != region->size)
 			continue;
-		region_unmap(r);
+		region_unmap(pm, r);
 		*r = pm->regions[count - 1];
 		atomic_store_explicit(&pm->count, count - 1, memory_order_release);
 		atomic_fetch_add_explicit(&pm->dma.generation, 1, memory_order_release);

@@ -24,6 +24,12 @@
 
 #define PEER_MEMORY_MAX_REGIONS 32u
 #define PEER_MEMORY_PAGE 4096u /* granularity of regions, bytes */
+/*
+ * Address space is shared by all peers, and files may be sparse. Each peer may map this much for
+ * sure (256 of them fit); what goes beyond, for the largest guests, comes out of one common pool.
+ */
+#define PEER_MEMORY_OWN (256 * GIB)
+#define PEER_MEMORY_POOL (16 * 1024 * GIB)
 
 struct peer_region {
 	uint64_t gpa;
@@ -39,6 +45,7 @@ struct peer_memory {
 	struct dma dma; /* guest physical addresses */
 	struct peer_region regions[PEER_MEMORY_MAX_REGIONS];
 	_Atomic uint32_t count;
+	uint64_t mapped; /* bytes of address space */
 	bool allow_unsealed;
 	_Atomic int fault;		/* enum vhost_fault, set by the SIGBUS handler */
 	int fault_fd;			/* eventfd, readable once fault is set */

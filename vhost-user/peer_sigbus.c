@@ -12,6 +12,7 @@ struct slot {
 	_Atomic uintptr_t start; /* 0: free */
 	_Atomic uintptr_t size;
 	_Atomic int *fault;
+	uintptr_t page;
 	int value;
 	int notify_fd;
 };
@@ -37,15 +38,23 @@ static struct slot *slot_find(uintptr_t addr)
 	return NULL;
 }
 
-static bool slot_contain(struct slot *slot)
+static bool overlay(uintptr_t start, size_t size)
+{
+	return mmap((void *)start, size, PROT_READ | PROT_WRITE,
+		    MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) != MAP_FAILED;
+}
+
+static bool slot_contain(struct slot *slot, uintptr_t addr)
 {
 	uintptr_t start = atomic_load_explicit(&slot->start, memory_order_relaxed);
 	uint64_t one = 1;
 	ssize_t n;
 
-	/* The whole region: its other pages are no more to be relied upon than this one. */
-	if (mmap((void *)start, slot->size, PROT_READ | PROT_WRITE,
-		 MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) == MAP_FAILED)
+	/*
+	 * The whole region: its other pages are no more to be relied upon than this one. A host
+	 * that commits no more than it has may refuse so much: then each page as it comes.
+	 */
+	if (!overlay(start, slot->size) && !overlay(ALIGN_DOWN(addr, slot->page), slot->page))
 		return false;
 	atomic_store_explicit(slot->fault, slot->value, memory_order_release);
 	/* An eventfd of our own that one reader drains: it cannot be full. */
@@ -77,7 +86,7 @@ static void on_sigbus(int signo, siginfo_t *info, void *context)
 	int saved = errno;
 	struct slot *slot = info->si_code > 0 ? slot_find((uintptr_t)info->si_addr) : NULL;
 
-	if (!slot || !slot_contain(slot))
+	if (!slot || !slot_contain(slot, (uintptr_t)info->si_addr))
 		pass_on(signo, info, context);
 	errno = saved;
 }
@@ -96,7 +105,8 @@ int peer_sigbus_install(void)
 	return sigaction(SIGBUS, &action, NULL) < 0 ? -errno : 0;
 }
 
-int peer_sigbus_enter(void *map, uint64_t size, _Atomic int *fault, int value, int notify_fd)
+int peer_sigbus_enter(void *map, uint64_t size, uint64_t page, _Atomic int *fault, int value,
+		      int notify_fd)
 {
 	for (int i = 0; i < PEER_SIGBUS_SLOTS; i++) {
 		struct slot *slot = &slots[i];
@@ -104,6 +114,7 @@ int peer_sigbus_enter(void *map, uint64_t size, _Atomic int *fault, int value, i
 		if (atomic_load_explicit(&slot->start, memory_order_relaxed))
 			continue;
 		atomic_store_explicit(&slot->size, size, memory_order_release);
+		slot->page = page;
 		slot->fault = fault;
 		slot->value = value;
 		slot->notify_fd = notify_fd;

@@ -24,6 +24,7 @@ static const char *const names[VHOST_FAULT_COUNT] = {
 	[VHOST_FAULT_MEM_FD_TYPE] = "mem-fd-type",
 	[VHOST_FAULT_MEM_FD_SEALS] = "mem-fd-seals",
 	[VHOST_FAULT_MEM_FD_SIZE] = "mem-fd-size",
+	[VHOST_FAULT_MEM_SPACE] = "mem-space",
 	[VHOST_FAULT_MEM_MAP] = "mem-map",
 	[VHOST_FAULT_MEM_UNKNOWN] = "mem-unknown",
 	[VHOST_FAULT_MEM_GONE] = "mem-gone",

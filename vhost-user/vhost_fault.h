@@ -36,6 +36,7 @@ enum vhost_fault {
 	VHOST_FAULT_MEM_FD_TYPE,	/* descriptor is not of tmpfs or hugetlbfs */
 	VHOST_FAULT_MEM_FD_SEALS,	/* descriptor is not sealed against shrinking */
 	VHOST_FAULT_MEM_FD_SIZE,	/* region reaches beyond the end of its descriptor */
+	VHOST_FAULT_MEM_SPACE,		/* more address space than there is for one peer */
 	VHOST_FAULT_MEM_MAP,		/* mmap refused */
 	VHOST_FAULT_MEM_UNKNOWN,	/* the region to remove does not exist */
 	VHOST_FAULT_MEM_GONE,		/* SIGBUS: the peer took a page of it away */

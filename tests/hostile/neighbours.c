@@ -3,10 +3,11 @@
  * them send one another numbered frames, at most WINDOW on their way. Every frame is told from every
  * other and looked at byte by byte.
  *
- * usage: neighbours SOCKET SOCKET [SOCKET SOCKET]...
+ * usage: neighbours PID SOCKET SOCKET [SOCKET SOCKET]...
+ * PID is the switch's: the time its main thread or we waited for a CPU is told from the rest.
  * Prints "ready" once frames pass everywhere; ends when its standard input does, after the last
  * frame has arrived or SETTLE_MS, with one line of JSON: what was sent, what arrived, what is lost, what came
- * twice or changed, and in microseconds how long the switch took to answer GET_FEATURES beside.
+ * twice or changed, and in microseconds how long the switch took to answer GET_FEATURES beside, with and without that.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -44,11 +45,13 @@ struct neighbour {
 	int kick[2], call[2];
 	uint64_t sent, arrived, expected, lost, wrong, strange;
 	uint64_t asked; /* ns; 0: no question is open */
+	uint64_t waited; /* cpu_wait() then */
 };
 
 static struct neighbour *all;
 static unsigned int count;
-static uint32_t samples[SAMPLES];
+static uint32_t samples[SAMPLES], own_samples[SAMPLES];
+static int schedstats[2]; /* of the switch's main thread and ours */
 static unsigned int sample_count;
 
 __attribute__((noreturn, format(printf, 1, 2))) static void die(const char *format, ...)
@@ -61,6 +64,33 @@ __attribute__((noreturn, format(printf, 1, 2))) static void die(const char *form
 	fputc('\n', stderr);
 	va_end(args);
 	exit(1);
+}
+
+/* Nanoseconds both threads were ready to run and did not. */
+static uint64_t cpu_wait(void)
+{
+	unsigned long long sum = 0, ran, waited;
+	char text[128];
+
+	for (unsigned int i = 0; i < 2; i++) {
+		ssize_t n = pread(schedstats[i], text, sizeof(text) - 1, 0);
+
+		text[MAX(n, 0)] = '\0';
+		if (sscanf(text, "%llu %llu", &ran, &waited) == 2)
+			sum += waited;
+	}
+	return sum;
+}
+
+static void watch_cpu(const char *pid)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%s/schedstat", pid);
+	schedstats[0] = open(path, O_RDONLY | O_CLOEXEC);
+	schedstats[1] = open("/proc/self/schedstat", O_RDONLY | O_CLOEXEC);
+	if (schedstats[0] < 0 || schedstats[1] < 0)
+		die("no process %s", pid);
 }
 
 static void address(uint8_t mac[6], unsigned int index)
@@ -275,8 +305,12 @@ static void take_answer(struct neighbour *n)
 		return;
 	if (wire_receive(n->fd, &msg))
 		die("the switch hung up on an honest neighbour");
-	if (sample_count < SAMPLES)
-		samples[sample_count++] = (uint32_t)((clock_now_ns() - n->asked) / 1000);
+	if (sample_count < SAMPLES) {
+		uint64_t took = clock_now_ns() - n->asked, waited = cpu_wait() - n->waited;
+
+		samples[sample_count] = (uint32_t)(took / 1000);
+		own_samples[sample_count++] = (uint32_t)((took - MIN(took, waited)) / 1000);
+	}
 	n->asked = 0;
 }
 
@@ -296,6 +330,7 @@ static void ask(void)
 	turn++;
 	next = now + ASK_EVERY_NS;
 	n->asked = now;
+	n->waited = cpu_wait();
 	vhost_msg_init(&msg, VHOST_MSG_GET_FEATURES);
 	if (wire_send_msg(n->fd, &msg))
 		die("the switch hung up on an honest neighbour");
@@ -308,9 +343,21 @@ static int order(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static uint32_t percentile(unsigned int per_mille)
+static void report_times(const char *name, uint32_t *times)
 {
-	return sample_count ? samples[(uint64_t)(sample_count - 1) * per_mille / 1000] : 0;
+	static const struct {
+		const char *name;
+		unsigned int per_mille;
+	} percentiles[] = { { "p50", 500 }, { "p99", 990 }, { "p999", 999 }, { "max", 1000 } };
+
+	qsort(times, sample_count, sizeof(times[0]), order);
+	printf(", \"%s\": {", name);
+	for (unsigned int i = 0; i < ARRAY_SIZE(percentiles); i++) {
+		uint64_t at = (uint64_t)(MAX(sample_count, 1u) - 1) * percentiles[i].per_mille / 1000;
+
+		printf("%s\"%s\": %u", i ? ", " : "", percentiles[i].name, times[at]);
+	}
+	printf("}");
 }
 
 static void report(void)
@@ -324,14 +371,14 @@ static void report(void)
 		sum.wrong += all[i].wrong;
 		sum.strange += all[i].strange;
 	}
-	qsort(samples, sample_count, sizeof(samples[0]), order);
 	printf("{\"sent\": %llu, \"arrived\": %llu, \"lost\": %llu, \"wrong\": %llu, "
-	       "\"strange\": %llu, \"answers\": %u, \"answer_us\": {\"p50\": %u, \"p99\": %u, "
-	       "\"p999\": %u, \"max\": %u}}\n",
+	       "\"strange\": %llu, \"answers\": %u",
 	       (unsigned long long)sum.sent, (unsigned long long)sum.arrived,
 	       (unsigned long long)sum.lost, (unsigned long long)sum.wrong,
-	       (unsigned long long)sum.strange, sample_count, percentile(500), percentile(990),
-	       percentile(999), percentile(1000));
+	       (unsigned long long)sum.strange, sample_count);
+	report_times("answer_us", samples);
+	report_times("answer_own_us", own_samples);
+	puts("}");
 }
 
 static bool all_arrived(uint64_t at_least)
@@ -367,16 +414,17 @@ static void run(uint64_t frames, bool settle)
 
 int main(int argc, char **argv)
 {
-	count = (unsigned int)argc - 1;
-	if (count == 0 || count % 2) {
-		fputs("usage: neighbours SOCKET SOCKET [SOCKET SOCKET]...\n", stderr);
+	count = (unsigned int)argc - 2;
+	if (argc < 4 || count % 2) {
+		fputs("usage: neighbours PID SOCKET SOCKET [SOCKET SOCKET]...\n", stderr);
 		return 2;
 	}
+	watch_cpu(argv[1]);
 	all = calloc(count, sizeof(*all));
 	if (!all)
 		die("no memory");
 	for (unsigned int i = 0; i < count; i++)
-		start(&all[i], argv[i + 1]);
+		start(&all[i], argv[i + 2]);
 	run(4, true); /* so that every address is known */
 	if (!all_arrived(4))
 		die("frames do not pass");

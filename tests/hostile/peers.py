@@ -25,34 +25,56 @@ def percentiles(values):
             for name, per_mille in (("p50", 500), ("p99", 990), ("p999", 999), ("max", 1000))}
 
 
+def waited(files):
+    """Nanoseconds that threads were ready to run and had no CPU, of their schedstat files."""
+    total = 0
+    for file in files:
+        file.seek(0)
+        total += int(file.read().split()[1])
+    return total
+
+
 class Asker:
-    """Asks the switch for something every few milliseconds and notes how long that takes."""
+    """Asks the switch for something every few milliseconds and notes how long that takes.
+
+    Also how much of it is left when the time is taken off that the switch's threads, or we, waited for a CPU
+    which other programs had: on a busy machine only that is the switch's own.
+    """
 
     CALLS = (("port.counters", {"id": "n0"}), ("port.list", {}), ("switch.info", {}), ("fdb.list", {}))
 
-    def __init__(self, control):
+    def __init__(self, control, pid):
         self.call = Rpc(control)
-        self.micros = []
+        self.pid = pid
+        self.micros, self.own_micros = [], []
         self.over = threading.Event()
         self.thread = threading.Thread(target=self.run)
         self.thread.start()
 
     def run(self):
         """Until told to stop."""
+        tasks = [f"/proc/{self.pid}/task/{task}" for task in os.listdir(f"/proc/{self.pid}/task")]
+        tasks.append(f"/proc/self/task/{threading.get_native_id()}")
+        files = [open(f"{task}/schedstat", encoding="ascii") for task in tasks]  # pylint: disable=consider-using-with
         turn = 0
         while not self.over.wait(0.01):
             method, params = self.CALLS[turn % len(self.CALLS)]
+            before = waited(files)
             start = time.monotonic()
             self.call(method, **params)
-            self.micros.append(int((time.monotonic() - start) * 1e6))
+            took = time.monotonic() - start
+            self.micros.append(int(took * 1e6))
+            self.own_micros.append(max(0, int(took * 1e6 - (waited(files) - before) / 1e3)))
             turn += 1
+        for file in files:
+            file.close()
 
     def stop(self):
-        """Percentiles of the answers' times, in microseconds."""
+        """Percentiles of the answers' times, in microseconds; the same without waiting for a CPU."""
         self.over.set()
         self.thread.join()
         self.call.close()
-        return percentiles(self.micros)
+        return percentiles(self.micros), percentiles(self.own_micros)
 
 
 class Scene:
@@ -63,12 +85,12 @@ class Scene:
         self.pid = self.switch.process.pid
         sockets = [self.switch.add_vhost(f"n{i}") for i in range(neighbours)]
         self.evil = self.switch.add_vhost("evil", allow_unsealed=True)
-        self.neighbours = subprocess.Popen([NEIGHBOURS, *sockets], stdin=subprocess.PIPE,
+        self.neighbours = subprocess.Popen([NEIGHBOURS, str(self.pid), *sockets], stdin=subprocess.PIPE,
                                            stdout=subprocess.PIPE, text=True)
         self.asker = None
         try:
             assert self.neighbours.stdout.readline() == "ready\n"
-            self.asker = Asker(self.switch.control)
+            self.asker = Asker(self.switch.control, self.pid)
         except BaseException:
             self.close()
             raise
@@ -91,11 +113,11 @@ class Scene:
 
     def finish(self):
         """Ends the neighbours: what they and the asker found."""
-        asked = self.asker.stop()
+        asked, own = self.asker.stop()
         self.asker = None
         out, _ = self.neighbours.communicate("", timeout=120)
         assert self.neighbours.returncode == 0
-        return json.loads(out), asked
+        return json.loads(out), asked, own
 
     def close(self):
         """Everything ends, however far it came; the switch must leave cleanly."""
@@ -115,12 +137,13 @@ def run(directory, options, neighbours, say=print):
         before = scene.held()
         table, peer = scene.attack(*options)
         after = scene.held()
-        honest, asked = scene.finish()
+        honest, asked, own = scene.finish()
         port = scene.switch.port("evil")
         scene.switch.check_books()
     finally:
         scene.close()
-    figures = {"peer": peer, "neighbours": honest, "control_us": asked, "faults": port["faults"],
+    figures = {"peer": peer, "neighbours": honest, "control_us": asked,
+               "control_own_us": own, "faults": port["faults"],
                "descriptors": [before[0], after[0]], "rss_anon_kib": [before[1], after[1]]}
     say(table)
     say(json.dumps(figures, indent=1))

@@ -6,8 +6,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -95,6 +97,34 @@ static void addresses_are_translated(void **state)
 	assert_null(peer_memory_user_ptr(&f->pm, 0x7000000, 2 * PAGE + 1, NULL));
 	assert_null(peer_memory_user_ptr(&f->pm, 0x7000001, UINT64_MAX, NULL));
 	assert_null(peer_memory_user_ptr(&f->pm, 0x6ffffff, 2, NULL));
+}
+
+/* Files are sparse, addresses are not: what one peer maps leaves room for the others. */
+static void address_space_is_shared_out(void **state)
+{
+	struct fixture *f = *state;
+	const uint64_t own = PEER_MEMORY_OWN, pool = PEER_MEMORY_POOL;
+	struct peer_memory greedy;
+	struct vhost_msg_region most = { 0, own + pool, 0, 0 }, more = { 1ull << 60, PAGE, 0, 0 };
+	struct vhost_msg_region whole = { 0, own, 0, 0 };
+	int big = memfd_create("sparse", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	assert_int_equal(ftruncate(big, (off_t)(own + pool + PAGE)), 0);
+	assert_int_equal(fcntl(big, F_ADD_SEALS, SEALS), 0);
+	assert_int_equal(peer_memory_init(&greedy, false), 0);
+	most.size += PAGE;
+	assert_int_equal(peer_memory_add(&greedy, &most, big), VHOST_FAULT_MEM_SPACE);
+	most.size -= PAGE;
+	for (unsigned int turn = 0; turn < 2; turn++) {
+		assert_int_equal(peer_memory_add(&greedy, &most, big), VHOST_FAULT_NONE);
+		assert_int_equal(peer_memory_add(&greedy, &more, big), VHOST_FAULT_MEM_SPACE);
+		assert_int_equal(peer_memory_add(&f->pm, &whole, big), VHOST_FAULT_NONE);
+		assert_int_equal(peer_memory_add(&f->pm, &more, big), VHOST_FAULT_MEM_SPACE);
+		assert_int_equal(peer_memory_remove(&f->pm, &whole), VHOST_FAULT_NONE);
+		peer_memory_clear(&greedy);
+	}
+	peer_memory_fini(&greedy);
+	close(big);
 }
 
 static void places_are_checked(void **state)
@@ -310,6 +340,47 @@ static int child_status(void (*fn)(void))
 	return status;
 }
 
+/* Bytes of private writable memory, as RLIMIT_DATA counts it. */
+static uint64_t data_bytes(void)
+{
+	unsigned long long kib = 0;
+	char line[256];
+	FILE *status = fopen("/proc/self/status", "r");
+
+	while (status && fgets(line, sizeof(line), status))
+		if (sscanf(line, "VmData: %llu kB", &kib) == 1)
+			break;
+	if (status)
+		fclose(status);
+	return kib * 1024;
+}
+
+/* A host that does not give as much memory as the region has: the pages that are touched must do. */
+static void child_loses_more_than_the_host_has(void)
+{
+	const uint64_t size = 64 * MIB;
+	struct vhost_msg_region region = { 0, size, 0, 0 };
+	struct rlimit limit = { .rlim_max = RLIM_INFINITY };
+	struct peer_memory pm;
+	struct dma_window window = {0};
+	uint64_t len = size;
+	int fd = memfd(0);
+	uint8_t *p;
+
+	if (ftruncate(fd, (off_t)size) < 0 || peer_memory_init(&pm, true) < 0 ||
+	    peer_memory_add(&pm, &region, fd) || ftruncate(fd, 0) < 0)
+		_exit(4);
+	p = dma_translate(&pm.dma, &window, 0, &len, DMA_WRITE);
+	limit.rlim_cur = data_bytes() + 32 * PAGE;
+	if (!p || setrlimit(RLIMIT_DATA, &limit) < 0)
+		_exit(5);
+	p[size / 2] = 1;
+	p[size - 1] = 2;
+	_exit(p[size / 2] == 1 && p[size - 1] == 2 &&
+			      peer_memory_fault(&pm) == VHOST_FAULT_MEM_GONE ?
+		      0 : 6);
+}
+
 static void child_is_sent_one(void)
 {
 	raise(SIGBUS);
@@ -325,12 +396,21 @@ static void any_other_lost_page_ends_the_process(void **state)
 	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS);
 }
 
+static void a_region_too_large_to_replace_is_replaced_by_pages(void **state)
+{
+	int status = child_status(child_loses_more_than_the_host_has);
+
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(addresses_are_translated),
+		T(address_space_is_shared_out),
 		T(places_are_checked),
 		T(there_is_a_limit),
 		T(only_sealed_memory_files_are_accepted),
@@ -340,6 +420,7 @@ int main(void)
 		T(rings_lie_within_one_region),
 		T(a_lost_page_is_a_fault_of_its_peer_alone),
 		T(any_other_lost_page_ends_the_process),
+		T(a_region_too_large_to_replace_is_replaced_by_pages),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
