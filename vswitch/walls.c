@@ -6,10 +6,12 @@
 #include <linux/capability.h>
 #include <linux/sockios.h>
 #include <linux/vfio.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -27,9 +29,14 @@ static const uint32_t families[] = {AF_UNIX};
 static const uint32_t protections[] = {PROT_NONE, PROT_READ, PROT_READ | PROT_WRITE};
 static const uint32_t fcntls[] = {F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC,
 				  F_GET_SEALS, F_ADD_SEALS};
+/* What pthread_create asks for, exactly: a thread, never a process. */
+static const uint32_t clones[] = {CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SYSVSEM |
+				  CLONE_SIGHAND | CLONE_THREAD | CLONE_SETTLS |
+				  CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID};
 static const uint32_t prctls[] = {PR_SET_NO_NEW_PRIVS};
-/* Uplinks: net_tap tells its link and is set down with it; a PCI device is stopped and unmapped. */
-static const uint32_t ioctls[] = {SIOCGIFFLAGS, SIOCSIFFLAGS, VFIO_DEVICE_SET_IRQS,
+/* Peers: what was not read. Uplinks: net_tap tells its link and is set down with it; a PCI device is
+ * stopped and unmapped. */
+static const uint32_t ioctls[] = {SIOCINQ, SIOCGIFFLAGS, SIOCSIFFLAGS, VFIO_DEVICE_SET_IRQS,
 				  VFIO_DEVICE_RESET, VFIO_IOMMU_MAP_DMA, VFIO_IOMMU_UNMAP_DMA,
 				  VFIO_GROUP_UNSET_CONTAINER};
 
@@ -52,6 +59,9 @@ static const struct syscall_rule process_rules[] = {
 	SYSCALL_ALLOW(setsockopt), SYSCALL_ALLOW(getsockname), SYSCALL_ALLOW(chmod),
 	SYSCALL_ALLOW(fchmod), SYSCALL_ALLOW(unlink), SYSCALL_ALLOW(access),
 	SYSCALL_ALLOW(faccessat2),
+	/* A thread for each session that leaves odd descriptors behind (vhost-user/peer_fds). */
+	SYSCALL_ABSENT(clone3), SYSCALL_ALLOW_IF(clone, 0, clones),
+	SYSCALL_ALLOW(set_robust_list), SYSCALL_ALLOW(rseq),
 	/* Descriptors that peers sent, and those of uplinks. */
 	SYSCALL_ALLOW(close), SYSCALL_ALLOW(read), SYSCALL_ALLOW(readv), SYSCALL_ALLOW(write),
 	SYSCALL_ALLOW(writev), SYSCALL_ALLOW(dup), SYSCALL_ALLOW(dup3),
@@ -186,15 +196,15 @@ int walls_check_device(const char *devargs, char *why, size_t why_size)
 	for (size_t i = 0; i < ARRAY_SIZE(drivers); i++) {
 		size_t driver = strlen(drivers[i]);
 
-		/* NAME and a number; anything else DPDK may take for another bus or driver. */
-		if (!strncmp(devargs, drivers[i], driver) && len > driver &&
-		    strspn(devargs + driver, "0123456789") == len - driver)
+		/* By its beginning, as DPDK itself chooses; a bus or class would need other letters. */
+		if (!strncmp(devargs, drivers[i], driver) && len >= driver &&
+		    strspn(devargs + driver, "abcdefghijklmnopqrstuvwxyz0123456789_-") == len - driver)
 			return 0;
 	}
 	snprintf(why, why_size,
 		 "\"%.*s\" needs rights that the switch gave up after its start; declare it there: "
-		 "vmm-mgmt --switch-args '--uplink ID=DEVARGS' (at run time: net_null, net_ring and "
-		 "net_memif, each with a number)",
+		 "vmm-mgmt --switch-args '--uplink ID=DEVARGS' (at run time: net_null..., net_ring... and "
+		 "net_memif...)",
 		 (int)MIN(len, 64u), devargs);
 	return -EPERM;
 }

@@ -5,6 +5,7 @@
 #include <cmocka.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/epoll.h>
@@ -45,11 +46,6 @@ static long execute(void)
 static long start_process(void)
 {
 	return syscall(SYS_fork);
-}
-
-static long start_thread(void)
-{
-	return syscall(SYS_clone3, NULL, 0);
 }
 
 static long write_anothers_memory(void)
@@ -98,6 +94,16 @@ static long become_another(void)
 }
 
 #if !defined(__SANITIZE_ADDRESS__) /* whose run time is allowed these */
+static long start_process_by_clone(void)
+{
+	return syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, 0);
+}
+
+static long share_memory_with_process(void)
+{
+	return syscall(SYS_clone, CLONE_VM | SIGCHLD, NULL, NULL, NULL, 0);
+}
+
 static long open_device(void)
 {
 	return open("/dev/null", O_RDONLY);
@@ -123,11 +129,12 @@ static long become_undumpable(void)
 static void forbidden_to_all(void **state)
 {
 	long (*const acts[])(void) = {
-		execute,	start_process, start_thread, write_anothers_memory, signal_another,
+		execute,	start_process, write_anothers_memory, signal_another,
 		speak_inet,	speak_netlink, speak_packet, load_bpf,		    use_ring,
 		mount_something, become_another,
 #if !defined(__SANITIZE_ADDRESS__)
 		open_device,	inject_input,  run_memory,   become_undumpable,
+		start_process_by_clone, share_memory_with_process,
 #endif
 	};
 
@@ -153,9 +160,21 @@ static long remove_file(void)
 	return unlink("/nowhere/at/all") < 0 && errno == ENOENT ? 0 : -1;
 }
 
+static void *idle(void *opaque)
+{
+	return opaque;
+}
+
+static long start_thread(void)
+{
+	pthread_t thread;
+
+	return pthread_create(&thread, NULL, idle, NULL) || pthread_join(thread, NULL) ? -1 : 0;
+}
+
 static void forbidden_to_lcores(void **state)
 {
-	long (*const acts[])(void) = {make_unix_socket, send_descriptor, remove_file};
+	long (*const acts[])(void) = {make_unix_socket, send_descriptor, remove_file, start_thread};
 
 	for (size_t i = 0; i < ARRAY_SIZE(acts); i++) {
 		assert_int_equal(outcome(acts[i], false), 0);
@@ -229,12 +248,12 @@ static void forwarding_goes_on_without_capabilities(void **state)
 
 static void devices_at_run_time(void **state)
 {
-	static const char *const taken[] = {"net_null0", "net_null12,copy=0", "net_ring1",
+	static const char *const taken[] = {"net_null0", "net_null_a-b,copy=0", "net_ring",
 					    "net_memif0,role=client,socket=/x"};
 	static const char *const refused[] = {
-		"", ",,,=", "net_tap0,iface=x", "net_af_packet0,iface=lo", "0000:03:00.0", "net_null",
-		"net_nullx", "net_null0/class=eth", "vdev:net_null0", "net_pcap0,tx_pcap=/etc/x",
-		"eth_vhost0,iface=/x", "bus=vdev,name=net_null0", "net_null_evil0"};
+		"", ",,,=", "net_tap0,iface=x", "net_af_packet0,iface=lo", "0000:03:00.0", "net_nul",
+		"net_null:x", "net_null0/class=eth", "vdev:net_null0", "net_pcap0,tx_pcap=/etc/x",
+		"eth_vhost0,iface=/x", "bus=vdev,name=net_null0", "net_null=x"};
 	char why[256];
 
 	for (size_t i = 0; i < ARRAY_SIZE(taken); i++)
