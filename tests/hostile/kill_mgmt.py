@@ -181,7 +181,7 @@ class Uplinker(Client):
             self.try_change("DELETE", f"/v1/ports/{self.name}", self.NONE)
         else:
             self.try_change("POST", "/v1/ports", (True, "stopped", 0),
-                            {"id": self.name, "type": "ethdev", "devargs": f"net_null_{self.name}"})
+                            {"id": self.name, "type": "ethdev", "devargs": "net_null0,no-rx=1"})
 
     def settle(self, vms):
         found = (self.host.port(self.name) is not None, "stopped", 0)
@@ -294,6 +294,7 @@ class Loop:
                 progress(self.figures)
         except BaseException:
             print(self.host.log()[-6000:], file=sys.stderr)
+            print((self.host.run / "vswitch/log").read_text()[-2000:], file=sys.stderr)
             raise
         finally:
             self.figures["answered"] = sum(client.answered for client in self.clients)

@@ -1,13 +1,15 @@
 /*
  * Guests' drivers on as many ports of a switch as there are arguments, in pairs that send each
- * other numbered frames without end. Every frame is accounted for at its receiver: lost, repeated,
- * late or damaged; and the longest silence between two frames is what an outage of the switch
- * costs a guest.
+ * other numbered frames without end. Every frame is accounted for at its receiver: first seen,
+ * repeated, late or damaged; and the longest silence between two frames is what an outage of the
+ * switch costs a guest.
  *
  * usage: kill_ports SOCKET SOCKET...     (an even number, at most 64)
  * commands on standard input, one a line, each answered by one line of JSON:
  *	settle		waits until every port has received frames sent from now on
- *	report		what happened since the last report
+ *	report		sends no more, waits until all that was sent has been taken, and tells what
+ *			happened since the last report
+ *	resume		sends again
  *	quit
  */
 #include <linux/virtio_net.h>
@@ -48,8 +50,9 @@ struct frame {
 };
 
 struct tally {
-	uint64_t received, lost, repeated, late, damaged;
-	uint64_t silence; /* ns, the longest */
+	uint64_t sent, received, repeated, late, damaged;
+	uint64_t overheard; /* what a switch that does not know the way yet sends to all */
+	uint64_t silence;   /* ns, the longest */
 };
 
 struct guest {
@@ -71,6 +74,7 @@ struct guest {
 
 static struct guest *guests;
 static unsigned int guest_count;
+static bool paused;
 
 static void die(const char *what)
 {
@@ -176,17 +180,13 @@ static void account(struct guest *g, uint32_t seq)
 	g->tally.silence = MAX(g->tally.silence, now - g->last);
 	g->last = now;
 	if ((int32_t)(seq - g->expected) < 0) {
-		if (is_seen(g, seq)) {
+		if (is_seen(g, seq))
 			g->tally.repeated++;
-		} else {
+		else
 			g->tally.late++;
-			g->tally.lost--;
-		}
 	} else {
-		while (g->expected != seq) {
+		while (g->expected != seq)
 			set_seen(g, g->expected++, false);
-			g->tally.lost++;
-		}
 		g->expected++;
 	}
 	set_seen(g, seq, true);
@@ -213,12 +213,13 @@ static bool receive(struct guest *g)
 	if (!vring_driver_get_used(&g->rx, &token, &written))
 		return false;
 	frame = virtio_rig_ptr(&g->rig, g->rx_buffers + ((uintptr_t)token - 1) * BUFFER);
-	/* A switch that has just come up floods: others' frames are not ours to count. */
 	if (written < sizeof(*frame) || frame->type[0] != ETHERTYPE >> 8)
 		g->tally.damaged++;
-	else if (!memcmp(frame->dst, g->mac, sizeof(g->mac)) && intact(g, frame, written))
+	else if (memcmp(frame->dst, g->mac, sizeof(g->mac)))
+		g->tally.overheard++;
+	else if (intact(g, frame, written))
 		account(g, frame->seq);
-	else if (!memcmp(frame->dst, g->mac, sizeof(g->mac)))
+	else
 		g->tally.damaged++;
 	post(g, (uintptr_t)token - 1);
 	return true;
@@ -238,6 +239,7 @@ static void send_frame(struct guest *g, const struct guest *to)
 	frame->seq = g->sent;
 	memset(frame->fill, (int)(g->sent + to->mac[5]), HEADER + size - sizeof(*frame));
 	g->sent++;
+	g->tally.sent++;
 	if (vring_driver_add(&g->tx, &buf, 1, 0, (void *)(uintptr_t)(slot + 1)))
 		die("the transmit ring is full");
 }
@@ -261,7 +263,7 @@ static bool fill_window(struct guest *g, const struct guest *to)
 	return any;
 }
 
-static bool turn(struct guest *g, const struct guest *peer)
+static bool take(struct guest *g)
 {
 	uint32_t written;
 	bool any = false;
@@ -275,17 +277,31 @@ static bool turn(struct guest *g, const struct guest *peer)
 		virtio_rig_kick(&g->rig, 0, &g->rx);
 	if (g->rx.fault || g->tx.fault)
 		die("the switch has broken a ring");
-	return fill_window(g, peer) || any;
+	return any;
 }
 
-static void turn_all(void)
+static void turn(void)
 {
 	bool any = false;
 
 	for (unsigned int i = 0; i < guest_count; i++)
-		any |= turn(&guests[i], &guests[i ^ 1]);
+		any |= take(&guests[i]) | fill_window(&guests[i], &guests[i ^ 1]);
 	if (!any)
 		usleep(50);
+}
+
+static void print_stuck(bool (*is_stuck)(const struct guest *g))
+{
+	printf("\"stuck\": [");
+	for (unsigned int i = 0, n = 0; i < guest_count; i++)
+		if (is_stuck(&guests[i]))
+			printf("%s%u", n++ ? ", " : "", i);
+	printf("]");
+}
+
+static bool unsettled(const struct guest *g)
+{
+	return (int32_t)(g->expected - g->settled_at) < 0;
 }
 
 static void settle(void)
@@ -296,39 +312,75 @@ static void settle(void)
 	for (unsigned int i = 0; i < guest_count; i++)
 		guests[i].settled_at = guests[i ^ 1].sent + SETTLED;
 	while (waiting && now_ns() - begun < STALL_NS) {
-		turn_all();
+		turn();
 		waiting = 0;
 		for (unsigned int i = 0; i < guest_count; i++)
-			waiting += (int32_t)(guests[i].expected - guests[i].settled_at) < 0;
+			waiting += unsettled(&guests[i]);
 	}
-	printf("{\"stuck\": [");
-	for (unsigned int i = 0, n = 0; i < guest_count; i++)
-		if ((int32_t)(guests[i].expected - guests[i].settled_at) < 0)
-			printf("%s%u", n++ ? ", " : "", i);
-	printf("]}\n");
+	printf("{");
+	print_stuck(unsettled);
+	printf("}\n");
+}
+
+static bool undrained(const struct guest *g)
+{
+	return g->tx_free < RING_SIZE;
+}
+
+/*
+ * A frame is given back to its sender after its receiver has it: when all have come back, all that
+ * were to come have come.
+ */
+static void drain(void)
+{
+	uint64_t begun = now_ns();
+	unsigned int waiting = guest_count;
+
+	while (waiting && now_ns() - begun < STALL_NS) {
+		waiting = 0;
+		for (unsigned int i = 0; i < guest_count; i++) {
+			take(&guests[i]);
+			waiting += undrained(&guests[i]);
+		}
+	}
+	for (unsigned int i = 0; i < guest_count; i++)
+		take(&guests[i]);
 }
 
 static void report(void)
 {
 	struct tally sum = {0};
 
-	printf("{\"silence_ms\": [");
+	drain();
+	paused = true;
+	printf("{");
+	print_stuck(undrained);
+	printf(", \"silence_ms\": [");
 	for (unsigned int i = 0; i < guest_count; i++) {
 		const struct tally *t = &guests[i].tally;
 
 		printf("%s%.3f", i ? ", " : "", (double)t->silence / 1e6);
+		sum.sent += t->sent;
 		sum.received += t->received;
-		sum.lost += t->lost;
 		sum.repeated += t->repeated;
 		sum.late += t->late;
 		sum.damaged += t->damaged;
+		sum.overheard += t->overheard;
 		guests[i].tally = (struct tally){0};
 	}
-	printf("], \"received\": %llu, \"lost\": %lld, \"repeated\": %llu, \"late\": %llu, "
-	       "\"damaged\": %llu}\n",
-	       (unsigned long long)sum.received, (long long)sum.lost,
+	printf("], \"sent\": %llu, \"received\": %llu, \"repeated\": %llu, \"late\": %llu, "
+	       "\"damaged\": %llu, \"overheard\": %llu}\n",
+	       (unsigned long long)sum.sent, (unsigned long long)sum.received,
 	       (unsigned long long)sum.repeated, (unsigned long long)sum.late,
-	       (unsigned long long)sum.damaged);
+	       (unsigned long long)sum.damaged, (unsigned long long)sum.overheard);
+}
+
+static void resume(void)
+{
+	for (unsigned int i = 0; i < guest_count; i++)
+		guests[i].last = now_ns();
+	paused = false;
+	printf("{}\n");
 }
 
 static bool command(const char *line)
@@ -339,6 +391,8 @@ static bool command(const char *line)
 		settle();
 	else if (!strncmp(line, "report", 6))
 		report();
+	else if (!strncmp(line, "resume", 6))
+		resume();
 	else
 		die("what?");
 	fflush(stdout);
@@ -349,7 +403,7 @@ static bool command_waits(void)
 {
 	struct pollfd in = {.fd = 0, .events = POLLIN};
 
-	return poll(&in, 1, 0) > 0;
+	return poll(&in, 1, paused ? -1 : 0) > 0;
 }
 
 static void guest_fini(struct guest *g)
@@ -376,8 +430,8 @@ int main(int argc, char **argv)
 	for (unsigned int i = 0; i < guest_count; i++)
 		guest_init(&guests[i], argv[1 + i], (uint8_t)(i + 1));
 	do {
-		for (unsigned int i = 0; i < 16; i++)
-			turn_all();
+		for (unsigned int i = 0; i < 16 && !paused; i++)
+			turn();
 	} while (!command_waits() || (fgets(line, sizeof(line), stdin) && command(line)));
 	for (unsigned int i = 0; i < guest_count; i++)
 		guest_fini(&guests[i]);
