@@ -20,7 +20,7 @@
 #define VM_THREADS     64u /* beside the vCPUs': one of its own, the rest are io_uring's */
 #define VM_OVERHEAD    (256 * MIB) /* beside guest RAM: program, buffers, files being read */
 #define VM_VCPU_SPACE  (16 * MIB) /* of addresses: its stack, mostly */
-#define VM_MIN_FSIZE   (64 * MIB) /* for the log */
+#define VM_MIN_FSIZE   (8 * MIB) /* for the log, which begins with at most 4 */
 
 /* A clean environment; options of the sanitizers are passed on to builds that have them. */
 struct environment {
@@ -90,8 +90,8 @@ static int start_switch(struct launch *launch, int log_fd, int control_fd, pid_t
 	unsigned int argc = 4;
 	struct environment env;
 	static const struct spawn_limit limits[] = {
-		{RLIMIT_MEMLOCK, "locked memory", SWITCH_MEMLOCK},
-		{RLIMIT_NOFILE, "descriptors", SWITCH_NOFILE},
+		{RLIMIT_MEMLOCK, "locked memory", SWITCH_MEMLOCK, 0},
+		{RLIMIT_NOFILE, "descriptors", SWITCH_NOFILE, 0},
 	};
 	struct spawn_plan plan = {
 		.dir = options->bin_dir,
@@ -164,19 +164,19 @@ struct vm_start {
 static unsigned int vm_rlimits(const struct vm_start *start, struct spawn_limit *out)
 {
 	const struct vm_limits *limits = start->limits;
+	/* What it writes to once its RAM is there, which is a file, too: sandbox_prepare. */
+	const uint64_t file = MAX(VM_MIN_FSIZE, start->files->largest);
 	const struct spawn_limit all[] = {
-		{RLIMIT_MEMLOCK, "locked memory", limits->memlock},
-		{RLIMIT_NOFILE, "descriptors", limits->nofile},
-		{RLIMIT_NPROC, "threads", limits->vcpus + VM_THREADS},
-		/* Guest RAM is a file, too. */
-		{RLIMIT_FSIZE, "size of files",
-		 MAX(VM_MIN_FSIZE, MAX(limits->memory, start->files->largest))},
-		{RLIMIT_MSGQUEUE, "message queues", 0},
-		{RLIMIT_NICE, "priority", 0},
-		{RLIMIT_RTPRIO, "real-time priority", 0},
+		{RLIMIT_MEMLOCK, "locked memory", limits->memlock, 0},
+		{RLIMIT_NOFILE, "descriptors", limits->nofile, 0},
+		{RLIMIT_NPROC, "threads", limits->vcpus + VM_THREADS, 0},
+		{RLIMIT_FSIZE, "size of files", MAX(file, limits->memory), file},
+		{RLIMIT_MSGQUEUE, "message queues", 0, 0},
+		{RLIMIT_NICE, "priority", 0, 0},
+		{RLIMIT_RTPRIO, "real-time priority", 0, 0},
 #ifndef __SANITIZE_ADDRESS__ /* whose shadow is larger than any limit */
 		{RLIMIT_AS, "address space",
-		 limits->memory + limits->alignment + VM_OVERHEAD + limits->vcpus * VM_VCPU_SPACE},
+		 limits->memory + limits->alignment + VM_OVERHEAD + limits->vcpus * VM_VCPU_SPACE, 0},
 #endif
 	};
 

@@ -63,30 +63,31 @@ static int arrange_fds(const struct spawn_plan *plan, int *report_fd, int *progr
 }
 
 /* Where root lacks CAP_SYS_RESOURCE (containers), our own hard limit is as much as there is. */
-static int limit(__rlimit_resource_t resource, const char *name, uint64_t value)
+static int limit(const struct spawn_limit *l)
 {
-	struct rlimit r = {.rlim_cur = value, .rlim_max = value};
+	const __rlimit_resource_t resource = (__rlimit_resource_t)l->resource;
+	struct rlimit r = {.rlim_cur = l->soft ? l->soft : l->value, .rlim_max = l->value};
 
 	if (setrlimit(resource, &r) == 0)
 		return 0;
 	if (errno != EPERM || getrlimit(resource, &r) < 0)
 		return -1;
-	log_warn("limit of %s: %llu wanted, %llu is all there is (no CAP_SYS_RESOURCE)", name,
-		 (unsigned long long)value, (unsigned long long)r.rlim_max);
-	r.rlim_cur = r.rlim_max;
+	log_warn("limit of %s: %llu wanted, %llu is all there is (no CAP_SYS_RESOURCE)", l->name,
+		 (unsigned long long)l->value, (unsigned long long)r.rlim_max);
+	r.rlim_cur = l->soft ? MIN((rlim_t)l->soft, r.rlim_max) : r.rlim_max;
 	return setrlimit(resource, &r);
 }
 
 static int set_limits(const struct spawn_plan *plan)
 {
-	for (unsigned int i = 0; i < plan->limit_count; i++) {
-		const struct spawn_limit *l = &plan->limits[i];
+	/* A core would hold the guest's memory. */
+	const struct spawn_limit core = {RLIMIT_CORE, "cores", 0, 0};
 
-		if (limit((__rlimit_resource_t)l->resource, l->name, l->value) < 0)
+	for (unsigned int i = 0; i < plan->limit_count; i++) {
+		if (limit(&plan->limits[i]) < 0)
 			return -1;
 	}
-	/* A core would hold the guest's memory. */
-	return limit(RLIMIT_CORE, "cores", 0);
+	return limit(&core);
 }
 
 /* Changes to the uid with nothing left but plan->caps, also in the bounding set. */

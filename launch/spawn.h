@@ -15,7 +15,8 @@
 struct spawn_limit {
 	int resource; /* RLIMIT_* */
 	const char *name;
-	uint64_t value; /* soft and hard */
+	uint64_t value;
+	uint64_t soft; /* 0: the same */
 };
 
 struct namespaces;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -16,6 +17,34 @@
 #include "vmm/numa_place.h"
 
 static pid_t host_pid;
+static rlim_t file_size = RLIM_INFINITY; /* bytes, once all is set up */
+
+static int failed(const char *what)
+{
+	int err = errno;
+
+	log_err("cannot %s: %s", what, strerror(err));
+	return -err;
+}
+
+/* Guest RAM is a file as well, and larger than what vmm-launch lets us make of our disks and log. */
+static void raise_file_size(void)
+{
+	struct rlimit r;
+
+	if (getrlimit(RLIMIT_FSIZE, &r) < 0)
+		return;
+	file_size = r.rlim_cur;
+	r.rlim_cur = r.rlim_max;
+	(void)setrlimit(RLIMIT_FSIZE, &r); /* up to the hard limit anyone may */
+}
+
+static int limit_file_size(void)
+{
+	const struct rlimit r = {.rlim_cur = file_size, .rlim_max = file_size};
+
+	return setrlimit(RLIMIT_FSIZE, &r) < 0 ? failed("limit the size of files") : 0;
+}
 
 void sandbox_prepare(void)
 {
@@ -25,6 +54,7 @@ void sandbox_prepare(void)
 	/* The host's /proc counts as the host does, whichever namespace asks. */
 	self[MAX(n, 0)] = '\0';
 	host_pid = (pid_t)atoi(self);
+	raise_file_size();
 	footprint_prepare();
 	numa_place_prepare();
 }
@@ -32,14 +62,6 @@ void sandbox_prepare(void)
 pid_t sandbox_host_pid(void)
 {
 	return host_pid > 0 ? host_pid : getpid();
-}
-
-static int failed(const char *what)
-{
-	int err = errno;
-
-	log_err("cannot %s: %s", what, strerror(err));
-	return -err;
 }
 
 static int drop_capabilities(void)
@@ -77,7 +99,9 @@ int sandbox_give_up_files(void)
 	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
 		return failed("forbid core dumps");
 #endif
-	err = drop_capabilities();
+	err = limit_file_size();
+	if (!err)
+		err = drop_capabilities();
 	if (err)
 		return err;
 	err = landlock_install("vmm", rules, count);

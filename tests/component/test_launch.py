@@ -244,10 +244,11 @@ def test_vmm_arguments_environment_and_limits(launch):
     limits = pathlib.Path(f"/proc/{pid}/limits").read_text()
     wanted = {"Max locked memory": raised(resource.RLIMIT_MEMLOCK, (64 + 64) << 20),
               "Max core file size": 0, "Max open files": 1024, "Max processes": 1 + 64,
-              "Max file size": 64 << 20, "Max msgqueue size": 0, "Max nice priority": 0,
+              "Max msgqueue size": 0, "Max nice priority": 0,
               "Max realtime priority": 0}
     if "address" not in os.environ.get("SANITIZE", ""):
         wanted["Max address space"] = (64 + 2 + 256 + 16) << 20
+    assert limits.split("Max file size")[1].split()[:2] == [str(8 << 20), str(64 << 20)]
     for name, value in wanted.items():
         assert limits.split(name)[1].split()[:2] == [str(value)] * 2, name
 
@@ -520,6 +521,23 @@ def test_program_missing(launch):
         launch.spawn()
 
 
+def assert_confined(pid):
+    """A vmm whose guest runs has given up all it could."""
+    threads = [status(f"{pid}/task/{thread}") for thread in os.listdir(f"/proc/{pid}/task")]
+    # io_uring's and KVM's threads are the kernel's.
+    threads = [said for said in threads if not said["Name"].startswith(("iou-", "kvm-"))]
+    assert sorted(said["Name"] for said in threads) == ["vcpu0", "vmm"]
+    for said in threads:
+        for kind in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+            assert int(said[kind], 16) == 0, kind
+        assert (said["NoNewPrivs"], said["Seccomp"], said["Seccomp_filters"]) == ("1", "2", "1")
+    assert os.listdir(f"/proc/{pid}/root") == [] and os.listdir(f"/proc/{pid}/cwd") == []
+    mounts = pathlib.Path(f"/proc/{pid}/mountinfo").read_text().splitlines()
+    assert len(mounts) == 1 and {"ro", "nosuid", "nodev", "noexec"} <= set(mounts[0].split()[5].split(","))
+    if "address" not in os.environ.get("SANITIZE", ""):
+        assert os.stat(f"/proc/{pid}/mem").st_uid == 0  # not dumpable: its own user may not look
+
+
 def test_the_real_programs(tmp_path):
     """vmm runs a guest and vswitch forwards with what they are given, and no more."""
     os.chmod(tmp_path, 0o755)
@@ -530,8 +548,11 @@ def test_the_real_programs(tmp_path):
         shutil.copy(BUILD / "tests/guest/tiny", launch.images / "kernel")
         disk = launch.image("disk", 2 << 20)
         config = {"memory": {"size_mib": 64}, "disks": [{"id": "d", "mode": "virtio-blk", "file": disk}],
-                  "boot": {"kernel": str(launch.images / "kernel"), "cmdline": "end=off"}}
+                  "boot": {"kernel": str(launch.images / "kernel"), "cmdline": "end=button"}}
         vm = launch.call("vm.spawn", id="g1", uid=VM, config=config)
+        launch.log("vms/g1", "running")
+        assert_confined(vm["pid"])
+        launch.call("process.kill", **vm, signal=15)  # presses the guest's power button
         assert launch.exited(vm["pid"])["status"] == 0, launch.log("vms/g1", "")
         assert "error" not in launch.log("vms/g1", "")
         record = json.loads((launch.run / "vms/g1/exit.json").read_text())
