@@ -1,7 +1,7 @@
 /*
- * JSON texts into values. jansson's parser overlooks memory that ran out while it gathers a string:
- * the value comes out short of a letter, or as "invalid token". Here that is always an error, and
- * called by its name. The main thread only.
+ * JSON texts into values. jansson's parser does not bear memory running out: it may return values short
+ * of a letter, call the text invalid, or abort. Here that is an error like any other, and called by its
+ * name. The main thread only.
  */
 #ifndef CORE_JSON_TEXT_H
 #define CORE_JSON_TEXT_H

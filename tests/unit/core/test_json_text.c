@@ -8,6 +8,7 @@
 #include "core/json_text.h"
 
 static unsigned int fail_at, allocations;
+static bool fail_rest;
 
 /* The linker puts these in the place of malloc() (--wrap). */
 void *__real_malloc(size_t size);
@@ -15,14 +16,26 @@ void *__wrap_malloc(size_t size);
 
 void *__wrap_malloc(size_t size)
 {
-	return fail_at && ++allocations == fail_at ? NULL : __real_malloc(size);
+	if (!fail_at || ++allocations < fail_at || (allocations > fail_at && !fail_rest))
+		return __real_malloc(size);
+	return NULL;
 }
 
-static const char text[] = "{\"a name of more than sixteen letters\": "
-			   "[\"a value that is as long as this one is\", 1234567890123456, true]}";
+#define LONG "0123456789012345678901234567890123456789012345678901234567890123456789"
 
-/* Whichever allocation fails: the whole value or none, and the right reason. */
-static void test_every_allocation(void **state)
+static const char *const texts[] = {
+	"{\"a name of more than sixteen letters\": "
+	"[\"a value that is as long as this one is\", 1234567890123456, true]}",
+	"[12345678901234567, {\"" LONG "\": {\"" LONG LONG "\": -0.12345678901234567}}]",
+	/* Strings for which just what the reserve serves is asked. */
+	"[\"12345678901234567890123456789\", \"12345678901234567890123456789\", true, true, true,"
+	" true, true, true, true, true, true, true, true, true, true, true, \"" LONG "\"]",
+	"[true, true, true, true, true, true, true, true, true, null, null, null, null, null, null,"
+	" true, true, true, true, true, true, true, true, true, true, true, true, \"" LONG "\", {}]",
+};
+
+/* Whichever allocation fails, alone or with all that follow: the whole value or none, and why. */
+static void fail_each(const char *text, bool rest)
 {
 	json_t *whole = json_loads(text, 0, NULL), *got;
 	json_error_t error;
@@ -34,6 +47,7 @@ static void test_every_allocation(void **state)
 		n++;
 		allocations = 0;
 		fail_at = n;
+		fail_rest = rest;
 		err = json_text_load(text, strlen(text), 0, &got, &error);
 		fail_at = 0;
 		if (err) {
@@ -45,8 +59,16 @@ static void test_every_allocation(void **state)
 			json_decref(got);
 		}
 	} while (allocations >= n);
-	assert_true(n > 10);
+	assert_true(n > 5);
 	json_decref(whole);
+}
+
+static void test_every_allocation(void **state)
+{
+	for (unsigned int i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+		fail_each(texts[i], false);
+		fail_each(texts[i], true);
+	}
 }
 
 static void test_no_json(void **state)
