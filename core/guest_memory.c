@@ -224,8 +224,10 @@ static int slot_create(const struct mem_slot_request *req, struct guest_slot **o
 	struct guest_slot *gs = calloc(1, sizeof(*gs));
 	int err;
 
-	if (!gs)
+	if (!gs) {
+		snprintf(why, why_size, "out of memory for a slot of guest memory");
 		return -ENOMEM;
+	}
 	gs->slot = (struct mem_slot){ .gpa = req->gpa, .size = req->size,
 				      .page_size = req->page_size, .fd = -1 };
 	err = open_memfd(req);

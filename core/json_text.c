@@ -14,17 +14,20 @@
 #define RESERVE_BYTES(len) (12 * (len) + 4096)
 
 static struct {
-	char *start, *next, *end;
-	bool used; /* memory has run out */
+	char *start, *next, *end; /* during a load */
+	bool used;		  /* memory has run out in it */
 } reserve;
 
-static void *reserve_malloc(size_t size)
+static unsigned int refusals;
+
+static void *watched_malloc(size_t size)
 {
 	void *p = reserve.used ? NULL : malloc(size);
 
 	if (p)
 		return p;
-	reserve.used = true;
+	refusals++;
+	reserve.used = reserve.start;
 	if (size < 32 || size & (size - 1) || size > (size_t)(reserve.end - reserve.next))
 		return NULL;
 	p = reserve.next;
@@ -32,41 +35,61 @@ static void *reserve_malloc(size_t size)
 	return p;
 }
 
-static void reserve_free(void *p)
+static void watched_free(void *p)
 {
-	if ((char *)p < reserve.start || (char *)p >= reserve.end)
+	if (!reserve.start || (char *)p < reserve.start || (char *)p >= reserve.end)
 		free(p);
 }
 
-static void load(const char *text, size_t len, size_t flags, json_t **out, json_error_t *error)
+void json_text_watch(void)
 {
-	json_malloc_t before_malloc;
-	json_free_t before_free;
+	json_set_alloc_funcs(watched_malloc, watched_free);
+}
 
-	json_get_alloc_funcs(&before_malloc, &before_free);
-	json_set_alloc_funcs(reserve_malloc, reserve_free);
-	*out = json_loadb(text, len, flags, error);
-	if (reserve.used) {
-		json_decref(*out);
-		*out = NULL;
-	}
-	json_set_alloc_funcs(before_malloc, before_free);
+unsigned int json_text_refusals(void)
+{
+	return refusals;
 }
 
 int json_text_load(const char *text, size_t len, size_t flags, json_t **out, json_error_t *error)
 {
+	bool ran_out;
+
+	json_text_watch();
 	*error = (json_error_t){ .line = -1, .column = -1, .text = "out of memory" };
 	*out = NULL;
-	reserve.start = malloc(RESERVE_BYTES(len));
+	reserve.next = reserve.start = malloc(RESERVE_BYTES(len));
 	if (!reserve.start)
 		return -ENOMEM;
-	reserve.next = reserve.start;
 	reserve.end = reserve.start + RESERVE_BYTES(len);
-	reserve.used = false;
-	load(text, len, flags, out, error);
+	*out = json_loadb(text, len, flags, error);
+	ran_out = reserve.used;
+	if (ran_out) {
+		json_decref(*out);
+		*out = NULL;
+		snprintf(error->text, sizeof(error->text), "out of memory");
+	}
 	free(reserve.start);
-	if (!reserve.used)
-		return *out ? 0 : -EINVAL;
-	snprintf(error->text, sizeof(error->text), "out of memory");
-	return -ENOMEM;
+	reserve.start = reserve.next = reserve.end = NULL;
+	reserve.used = false;
+	if (ran_out)
+		return -ENOMEM;
+	return *out ? 0 : -EINVAL;
+}
+
+char *json_text_dump(const json_t *json, size_t flags, size_t *len)
+{
+	size_t size = json_dumpb(json, NULL, 0, flags);
+	char *text = size ? malloc(size + 2) : NULL; /* and an end of line, for who wants one */
+
+	if (!text)
+		return NULL;
+	if (json_dumpb(json, text, size, flags) != size) {
+		free(text);
+		return NULL;
+	}
+	text[size] = '\0';
+	if (len)
+		*len = size;
+	return text;
 }

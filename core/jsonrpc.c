@@ -181,20 +181,11 @@ size_t jsonrpc_exhausted(const json_t *id, char *line, size_t size)
 
 char *jsonrpc_encode(const json_t *message, size_t *len)
 {
-	size_t size = json_dumpb(message, NULL, 0, JSON_COMPACT);
-	char *line;
+	char *line = json_text_dump(message, JSON_COMPACT, len);
 
-	if (!size)
-		return NULL;
-	line = malloc(size + 2);
 	if (!line)
 		return NULL;
-	if (json_dumpb(message, line, size, JSON_COMPACT) != size) {
-		free(line);
-		return NULL;
-	}
-	line[size] = '\n';
-	line[size + 1] = '\0';
-	*len = size + 1;
+	line[(*len)++] = '\n';
+	line[*len] = '\0';
 	return line;
 }

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/json_text.h"
 #include "core/line_stream.h"
 #include "core/log.h"
 #include "core/unix_socket.h"
@@ -28,6 +29,7 @@ struct rpc_call {
 	struct rpc_call *next;
 	struct rpc_peer *peer; /* NULL: gone */
 	json_t *id;	       /* NULL: a notification */
+	unsigned int refusals; /* when it came */
 };
 
 struct rpc_server {
@@ -56,7 +58,7 @@ static void peer_answer_exhausted(struct rpc_peer *peer, const json_t *id)
 }
 
 /* An answer to the request with this id. */
-static void peer_answer(struct rpc_peer *peer, const json_t *id, json_t *message)
+static bool peer_answer(struct rpc_peer *peer, const json_t *id, json_t *message)
 {
 	size_t len;
 	char *line = message ? jsonrpc_encode(message, &len) : NULL;
@@ -67,6 +69,7 @@ static void peer_answer(struct rpc_peer *peer, const json_t *id, json_t *message
 		peer_answer_exhausted(peer, id);
 	free(line);
 	json_decref(message);
+	return line;
 }
 
 static void peer_destroy(struct rpc_peer *peer)
@@ -124,6 +127,7 @@ static struct rpc_call *call_create(struct rpc_peer *peer, const json_t *id)
 		free(call);
 		return NULL;
 	}
+	call->refusals = json_text_refusals();
 	call->peer = peer;
 	call->next = peer->calls;
 	peer->calls = call;
@@ -316,6 +320,7 @@ int rpc_server_create(struct loop *loop, const struct rpc_server_config *config,
 
 	if (!server)
 		return -ENOMEM;
+	json_text_watch();
 	server->loop = loop;
 	server->config = *config;
 	server->own_uid = geteuid();
@@ -374,18 +379,25 @@ void rpc_server_notify(struct rpc_server *server, const char *method, json_t *pa
 	json_decref(message);
 }
 
-static void call_answer(struct rpc_call *call, json_t *message)
+static bool call_answer(struct rpc_call *call, json_t *message)
 {
+	bool done = true;
+
 	if (call->peer && call->id)
-		peer_answer(call->peer, call->id, message);
+		done = peer_answer(call->peer, call->id, message);
 	else
 		json_decref(message);
 	call_free(call);
+	return done;
 }
 
-void rpc_reply(struct rpc_call *call, json_t *result)
+bool rpc_reply(struct rpc_call *call, json_t *result)
 {
-	call_answer(call, jsonrpc_result(call->id, result));
+	if (json_text_refusals() != call->refusals) {
+		json_decref(result);
+		result = NULL;
+	}
+	return call_answer(call, jsonrpc_result(call->id, result));
 }
 
 void rpc_fail(struct rpc_call *call, int code, const char *field, const char *fmt, ...)

@@ -52,8 +52,12 @@ void rpc_server_destroy(struct rpc_server *server);
  */
 void rpc_server_notify(struct rpc_server *server, const char *method, json_t *params);
 
-/* result is stolen; NULL is memory that ran out, and answered so. Safe when the client has gone. */
-void rpc_reply(struct rpc_call *call, json_t *result);
+/*
+ * result is stolen; NULL is memory that ran out, and so is whatever jansson was refused since the call
+ * came (json_text_refusals): then the answer is an error, and false is returned, in case something
+ * has to be undone. Safe when the client has gone.
+ */
+bool rpc_reply(struct rpc_call *call, json_t *result);
 
 /* field: the member at fault (dotted path) for RPC_INVALID_PARAMS, else NULL. */
 __attribute__((format(printf, 4, 5))) void rpc_fail(struct rpc_call *call, int code,

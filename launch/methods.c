@@ -105,8 +105,10 @@ static int get_limits(const json_t *params, struct vm_limits *limits, struct lau
 
 static void reply_process(struct rpc_call *call, pid_t pid, uint64_t start_time)
 {
-	rpc_reply(call, json_pack("{s:i, s:I}", "pid", (int)pid, "start_time",
-				  (json_int_t)start_time));
+	/* Nobody would know of it. Its end will be noticed like any other. */
+	if (!rpc_reply(call, json_pack("{s:i, s:I}", "pid", (int)pid, "start_time",
+				       (json_int_t)start_time)))
+		kill(pid, SIGKILL);
 }
 
 /*

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/json_text.h"
 #include "launch/devices.h"
 
 /* One opening of a configuration. */
@@ -242,7 +243,7 @@ static int open_record(struct opening *o)
 static int write_config(struct opening *o)
 {
 	const int seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
-	char *text = json_dumps(o->config, JSON_COMPACT);
+	char *text = json_text_dump(o->config, JSON_COMPACT, NULL);
 	size_t len = text ? strlen(text) : 0;
 	int fd = o->files->fds[0];
 	bool ok = text && write(fd, text, len) == (ssize_t)len && lseek(fd, 0, SEEK_SET) == 0 &&

@@ -5,12 +5,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/json_text.h"
+
 #define ID_MAX 32u
 
 int config_refuse(const struct config_why *why, const struct config_node *node,
 		  const char *allowed)
 {
-	char *found = node->json ? json_dumps(node->json, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
+	char *found = node->json ? json_text_dump(node->json, JSON_COMPACT | JSON_ENCODE_ANY, NULL) :
+				   NULL;
 
 	snprintf(why->text, why->size, "%s: found %.60s%s; allowed: %s",
 		 node->path[0] ? node->path : "(configuration)",

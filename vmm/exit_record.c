@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/json_text.h"
 #include "vmm/sandbox.h"
 
 static const struct {
@@ -79,7 +80,7 @@ int exit_record_write(int fd, const char *id, const struct exit_record *record)
 			 exit_reason_name(record->reason), "message",
 			 message_json(record->message), "status", record->status, "time", when, "pid",
 			 (int)sandbox_host_pid());
-	text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+	text = json ? json_text_dump(json, JSON_COMPACT, NULL) : NULL;
 	json_decref(json);
 	if (!text)
 		return -ENOMEM;
