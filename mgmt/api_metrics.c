@@ -153,7 +153,10 @@ static void on_ports(void *opaque, json_t *ports)
 		put_vms(out, mgmt->vms);
 		put_switch(out, mgmt->vswitch);
 		put_ports(out, ports);
-		fclose(out);
+	}
+	if (!out || ferror(out) + fclose(out)) {
+		free(text);
+		text = NULL;
 	}
 	json_decref(ports);
 	request_reply_text(opaque, "text/plain; version=0.0.4", text);

@@ -36,7 +36,7 @@ static void on_list_for_one(void *opaque, json_t *list)
 	struct http_request *request = opaque;
 	json_t *port = list_find(list, request_param(request, 0));
 
-	if (port)
+	if (port || !list) /* no list: out of memory */
 		request_reply(request, 200, json_incref(port));
 	else
 		refuse_unknown(request);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "core/json_text.h"
 #include "core/log.h"
 
 struct events {
@@ -50,7 +51,7 @@ void events_emit(struct events *events, const char *type, json_t *data)
 	time_text(now);
 	if (data)
 		json_object_set_new(data, "time", json_string(now));
-	json = data ? json_dumps(data, JSON_COMPACT) : NULL;
+	json = data ? json_text_dump(data, JSON_COMPACT, NULL) : NULL;
 	json_decref(data);
 	if (!json || asprintf(&text, "id: %llu\nevent: %s\ndata: %s\n\n",
 			      (unsigned long long)events->next, type, json) < 0) {

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "core/json_text.h"
 #include "core/log.h"
 #include "mgmt/http_events.h"
 #include "mgmt/http_request_private.h"
@@ -56,6 +57,7 @@ static void request_dispatch(struct http_request *request, const char *method, c
 
 	request->dispatched = true;
 	http_conn_set_state(request->client, CONN_BUSY);
+	request->refusals = json_text_refusals();
 	if (request->discarded)
 		request_refuse(request, 413, NULL, "the body may have %u bytes at most",
 			       BODY_MAX_SIZE);
@@ -146,9 +148,11 @@ static void request_forget_body(struct http_request *request)
 
 static enum MHD_Result request_send(struct http_request *request)
 {
-	enum MHD_Result result = MHD_queue_response(request->conn, request->status,
-						    request->response);
+	enum MHD_Result result;
 
+	if (!request->response)
+		return MHD_NO;
+	result = MHD_queue_response(request->conn, request->status, request->response);
 	MHD_destroy_response(request->response);
 	request->response = NULL;
 	return result;
@@ -182,7 +186,7 @@ static enum MHD_Result http_on_request(void *opaque, struct MHD_Connection *conn
 		request_dispatch(request, method, url);
 		request_forget_body(request);
 	}
-	if (request->response)
+	if (request->answered)
 		return request_send(request);
 	request->suspended = true;
 	request->next = http->waiting;

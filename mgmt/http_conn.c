@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "core/clock.h"
+#include "core/json_text.h"
 #include "core/log.h"
 #include "core/ratelimit.h"
 #include "mgmt/http_request_private.h"
@@ -26,7 +27,7 @@ static void tell(int fd, int status, const char *detail)
 
 	problem_set(&problem, status, NULL, "%s", detail);
 	json = problem_json(&problem);
-	body = json ? json_dumps(json, JSON_INDENT(2)) : NULL;
+	body = json ? json_text_dump(json, JSON_INDENT(2), NULL) : NULL;
 	json_decref(json);
 	if (!body)
 		return;

@@ -56,8 +56,12 @@ static ssize_t stream_read(void *opaque, uint64_t pos, char *buf, size_t max)
 		return MHD_CONTENT_READER_END_OF_STREAM;
 	stream->since_ms = clock_now_ms();
 	if (!stream->text) {
+		bool more = stream->number < events_next(stream->http->mgmt->events);
+
 		stream->text = stream_next_text(stream);
 		stream->sent = 0;
+		if (!stream->text && more) /* out of memory: who reads may ask again from there */
+			return MHD_CONTENT_READER_END_WITH_ERROR;
 	}
 	if (!stream->text) {
 		stream->suspended = true;

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/json_text.h"
 #include "core/log.h"
 #include "mgmt/http_request_private.h"
 #include "mgmt/vm_spec.h"
@@ -56,6 +57,7 @@ void request_answer(struct http_request *request, unsigned int status,
 	struct http_request **link;
 
 	http_conn_set_state(request->client, CONN_SENDING);
+	request->answered = true;
 	request->response = response;
 	request->status = status;
 	if (!request->suspended)
@@ -89,7 +91,7 @@ static struct MHD_Response *response_from_text(struct http_request *request, cha
 static struct MHD_Response *response_from_json(struct http_request *request, json_t *body,
 					       const char *type)
 {
-	char *text = body ? json_dumps(body, JSON_INDENT(2)) : NULL;
+	char *text = body ? json_text_dump(body, JSON_INDENT(2), NULL) : NULL;
 	size_t len = text ? strlen(text) : 0;
 	char *line = text ? realloc(text, len + 2) : NULL;
 
@@ -102,30 +104,48 @@ static struct MHD_Response *response_from_json(struct http_request *request, jso
 	return response_from_text(request, line, type);
 }
 
-/* No response could be made: the bare status has to do. */
-static struct MHD_Response *response_or_empty(struct MHD_Response *response, unsigned int *status)
+static struct MHD_Response *response_exhausted(void)
 {
+	static char text[] = "{\"type\": \"about:blank\", \"title\": \"Service Unavailable\", "
+			     "\"status\": 503, \"detail\": \"out of memory\"}\n";
+	struct MHD_Response *response;
+
+	log_err("out of memory for an answer");
+	response = MHD_create_response_from_buffer(sizeof(text) - 1, text, MHD_RESPMEM_PERSISTENT);
 	if (response)
-		return response;
-	*status = 503;
-	return MHD_create_response_from_buffer(0, "", MHD_RESPMEM_PERSISTENT);
+		MHD_add_response_header(response, "Content-Type", "application/problem+json");
+	return response;
 }
 
+/* Without memory even for saying so, the connection is closed. */
 static void reply(struct http_request *request, unsigned int status,
 		  struct MHD_Response *response)
 {
-	response = response_or_empty(response, &status);
-	request_answer(request, status, response);
+	if (response)
+		request_answer(request, status, response);
+	else
+		request_answer(request, 503, response_exhausted());
+}
+
+/* A body while whose making memory ran out may lack members. Stolen, or as it is. */
+static json_t *whole(const struct http_request *request, json_t *body)
+{
+	if (json_text_refusals() == request->refusals)
+		return body;
+	json_decref(body);
+	return NULL;
 }
 
 void request_reply(struct http_request *request, int status, json_t *body)
 {
-	reply(request, (unsigned int)status, response_from_json(request, body, "application/json"));
+	reply(request, (unsigned int)status,
+	      response_from_json(request, whole(request, body), "application/json"));
 }
 
 void request_reply_created(struct http_request *request, const char *location, json_t *body)
 {
-	struct MHD_Response *response = response_from_json(request, body, "application/json");
+	struct MHD_Response *response = response_from_json(request, whole(request, body),
+							   "application/json");
 
 	if (response)
 		MHD_add_response_header(response, "Location", location);
@@ -134,6 +154,10 @@ void request_reply_created(struct http_request *request, const char *location, j
 
 void request_reply_text(struct http_request *request, const char *type, char *text)
 {
+	if (json_text_refusals() != request->refusals) {
+		free(text);
+		text = NULL;
+	}
 	reply(request, 200, response_from_text(request, text, type));
 }
 

@@ -36,9 +36,11 @@ struct http_request {
 	size_t len;
 	size_t size;
 	size_t discarded; /* bytes beyond BODY_MAX_SIZE */
+	unsigned int refusals; /* of memory for JSON, when it was dispatched */
 	bool dispatched;
 	bool suspended;
-	struct MHD_Response *response; /* the answer, once there is one */
+	bool answered;
+	struct MHD_Response *response; /* NULL when answered: there was no memory for one */
 	unsigned int status;
 };
 

@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/json_text.h"
 #include "core/log.h"
 #include "mgmt/api.h"
 #include "mgmt/events.h"
@@ -283,6 +284,7 @@ static int mgmt_create(struct mgmt *mgmt, int launch_fd)
 {
 	struct vswitch_events events = { on_switch_up, on_switch_down, mgmt };
 
+	json_text_watch();
 	mgmt->loop = loop_create();
 	mgmt->events = events_create();
 	if (!mgmt->loop || !mgmt->events)

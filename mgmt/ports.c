@@ -42,6 +42,7 @@ static int uplink_admit(struct ports *ports, const json_t *spec, struct problem 
 
 void ports_add_uplink(struct ports *ports, const json_t *spec, done_fn done, void *opaque)
 {
+	const char *id = json_string_value(json_object_get(spec, "id"));
 	struct problem problem;
 	struct port_op *op;
 	struct port *port;
@@ -50,12 +51,17 @@ void ports_add_uplink(struct ports *ports, const json_t *spec, done_fn done, voi
 		done(opaque, &problem);
 		return;
 	}
-	port = ports_insert(ports, json_string_value(json_object_get(spec, "id")), spec);
+	port = ports_insert(ports, id, spec);
 	op = port ? port_op_create(port, done, opaque) : NULL;
-	if (op)
+	if (op) {
 		port_ask_switch(port, uplink_on_added, op);
-	else
-		port_op_out_of_memory(done, opaque);
+		return;
+	}
+	if (store_port_remove(ports->mgmt->store, id) < 0)
+		log_warn("port %s stays in the store", id);
+	if (port)
+		port_unlink(port);
+	port_op_out_of_memory(done, opaque);
 }
 
 void ports_remove_uplink(struct ports *ports, struct port *port, done_fn done, void *opaque)

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/json_text.h"
+
 void spec_begin(struct spec *spec, const json_t *in, const char *path, struct problem *problem)
 {
 	*spec = (struct spec){ .in = in, .problem = problem };
@@ -33,7 +35,8 @@ void spec_refuse(struct spec *spec, const char *key, const char *allowed)
 		return;
 	spec->failed = true;
 	spec_name(spec, key, name, sizeof(name));
-	found = value ? json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_ENSURE_ASCII) :
+	found = value ? json_text_dump(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_ENSURE_ASCII,
+				       NULL) :
 			NULL;
 	problem_set(spec->problem, 422, name, "%s: found %.60s%s; allowed: %s", name,
 		    value ? (found ? found : "?") : "nothing",

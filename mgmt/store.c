@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/json_text.h"
 #include "core/log.h"
 #include "schema.sql.h" /* made of schema.sql: store_schema[] */
 
@@ -48,19 +49,20 @@ static sqlite3_stmt *store_prepare(struct store *store, const char *sql, const c
 				   va_list ap)
 {
 	sqlite3_stmt *stmt;
+	int ret = sqlite3_prepare_v2(store->db, sql, -1, &stmt, NULL);
 
-	if (sqlite3_prepare_v2(store->db, sql, -1, &stmt, NULL) != SQLITE_OK) {
-		store_failed(store, sql);
-		return NULL;
-	}
-	for (int i = 0; types[i]; i++) {
+	for (int i = 0; ret == SQLITE_OK && types[i]; i++) {
 		if (types[i] == 's')
-			sqlite3_bind_text(stmt, i + 1, va_arg(ap, const char *), -1,
-					  SQLITE_TRANSIENT);
+			ret = sqlite3_bind_text(stmt, i + 1, va_arg(ap, const char *), -1,
+						SQLITE_TRANSIENT);
 		else
-			sqlite3_bind_int64(stmt, i + 1, va_arg(ap, int64_t));
+			ret = sqlite3_bind_int64(stmt, i + 1, va_arg(ap, int64_t));
 	}
-	return stmt;
+	if (ret == SQLITE_OK)
+		return stmt;
+	store_failed(store, sql); /* what is not bound would be NULL, and fit no row */
+	sqlite3_finalize(stmt);
+	return NULL;
 }
 
 static sqlite3_stmt *store_query(struct store *store, const char *sql, const char *types, ...)
@@ -188,7 +190,8 @@ static int64_t store_free_uid(struct store *store)
 		return -EIO;
 	while (sqlite3_step(stmt) == SQLITE_ROW && sqlite3_column_int64(stmt, 0) == uid)
 		uid++;
-	sqlite3_finalize(stmt);
+	if (sqlite3_finalize(stmt) != SQLITE_OK)
+		return store_failed(store, "looking for a free uid");
 	return uid < STORE_UID_FIRST + STORE_UID_COUNT ? uid : -ENOSPC;
 }
 
@@ -200,7 +203,7 @@ int store_vm_add(struct store *store, const char *id, const json_t *spec, uid_t 
 
 	if (free_uid < 0)
 		return (int)free_uid;
-	text = json_dumps(spec, JSON_COMPACT);
+	text = json_text_dump(spec, JSON_COMPACT, NULL);
 	if (!text)
 		return -ENOMEM;
 	err = store_exec(store, "INSERT INTO vms (id, uid, spec) VALUES (?, ?, ?)", "sis", id,
@@ -213,7 +216,7 @@ int store_vm_add(struct store *store, const char *id, const json_t *spec, uid_t 
 
 int store_vm_set_spec(struct store *store, const char *id, const json_t *spec)
 {
-	char *text = json_dumps(spec, JSON_COMPACT);
+	char *text = json_text_dump(spec, JSON_COMPACT, NULL);
 	int err;
 
 	if (!text)
@@ -278,7 +281,7 @@ int store_vm_each(struct store *store, int (*fn)(void *opaque, const struct stor
 			.last_exit = column_text(stmt, 6),
 		};
 
-		err = fn(opaque, &vm);
+		err = vm.id && vm.spec && vm.desired ? fn(opaque, &vm) : -ENOMEM;
 	}
 	if (sqlite3_finalize(stmt) != SQLITE_OK && !err)
 		err = store_failed(store, "reading the VMs");
@@ -287,7 +290,7 @@ int store_vm_each(struct store *store, int (*fn)(void *opaque, const struct stor
 
 int store_port_add(struct store *store, const char *id, const json_t *spec)
 {
-	char *text = json_dumps(spec, JSON_COMPACT);
+	char *text = json_text_dump(spec, JSON_COMPACT, NULL);
 	int err;
 
 	if (!text)
@@ -311,7 +314,9 @@ int store_port_each(struct store *store,
 	if (!stmt)
 		return -EIO;
 	while (!err && sqlite3_step(stmt) == SQLITE_ROW)
-		err = fn(opaque, column_text(stmt, 0), column_text(stmt, 1));
+		err = column_text(stmt, 0) && column_text(stmt, 1) ?
+			      fn(opaque, column_text(stmt, 0), column_text(stmt, 1)) :
+			      -ENOMEM;
 	if (sqlite3_finalize(stmt) != SQLITE_OK && !err)
 		err = store_failed(store, "reading the ports");
 	return err;
@@ -339,7 +344,7 @@ int store_process_get(struct store *store, const char *name, struct store_proces
 	if (!stmt)
 		return -EIO;
 	ret = sqlite3_step(stmt);
-	if (ret == SQLITE_ROW) {
+	if (ret == SQLITE_ROW && column_text(stmt, 2) && column_text(stmt, 3)) {
 		process->pid = (pid_t)sqlite3_column_int64(stmt, 0);
 		process->start_time = (uint64_t)sqlite3_column_int64(stmt, 1);
 		snprintf(process->boot_id, sizeof(process->boot_id), "%s", column_text(stmt, 2));

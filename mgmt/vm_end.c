@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "core/log.h"
+#include "core/json_text.h"
 #include "mgmt/port.h"
 #include "mgmt/vm_private.h"
 
@@ -115,7 +116,7 @@ static void vm_tell_starter(struct vm *vm, const char *text)
 /* One step for the store, or a crash in its midst would have an ended guest started again. */
 static void vm_note_end(struct vm *vm, bool failed, enum vm_desired desired)
 {
-	char *last_exit = vm->last_exit ? json_dumps(vm->last_exit, JSON_COMPACT) : NULL;
+	char *last_exit = vm->last_exit ? json_text_dump(vm->last_exit, JSON_COMPACT, NULL) : NULL;
 	const struct store_vm end = {
 		.id = vm->id,
 		.desired = vm_desired_name(desired),

@@ -1,5 +1,6 @@
 #include <stdio.h>
 
+#include "core/json_text.h"
 #include "core/log.h"
 #include "mgmt/port.h"
 #include "mgmt/vm_private.h"
@@ -7,10 +8,12 @@
 
 #define SPAWN_TIMEOUT_MS 60000u
 
+/* NULL: out of memory; a VM without some of its devices is none. */
 static json_t *vm_spawn_config(const struct vm *vm)
 {
 	static const char *const keys[] = { "id", "vcpus", "memory", "boot", "disks",
 					    "debug_exit" };
+	unsigned int refusals = json_text_refusals();
 	json_t *config = json_object(), *nics = json_array(), *nic, *copy;
 	char port[PORT_ID_SIZE], socket[MGMT_PATH_SIZE];
 	size_t i;
@@ -26,7 +29,10 @@ static json_t *vm_spawn_config(const struct vm *vm)
 		json_array_append_new(nics, copy);
 	}
 	json_object_set_new(config, "nics", nics);
-	return config;
+	if (json_text_refusals() == refusals)
+		return config;
+	json_decref(config);
+	return NULL;
 }
 
 static void vm_on_spawned(void *opaque, int code, const char *message, const json_t *data,
@@ -62,10 +68,14 @@ static void vm_on_spawned(void *opaque, int code, const char *message, const jso
 
 static void vm_spawn(struct vm *vm)
 {
-	supervisor_call(vm->mgmt->supervisor, "vm.spawn",
-			json_pack("{s:s, s:i, s:o, s:{}}", "id", vm->id, "uid", (int)vm->uid,
-				  "config", vm_spawn_config(vm), "limits"),
-			SPAWN_TIMEOUT_MS, vm_on_spawned, vm);
+	json_t *params = json_pack("{s:s, s:i, s:o, s:{}}", "id", vm->id, "uid", (int)vm->uid,
+				   "config", vm_spawn_config(vm), "limits");
+
+	if (params)
+		supervisor_call(vm->mgmt->supervisor, "vm.spawn", params, SPAWN_TIMEOUT_MS,
+				vm_on_spawned, vm);
+	else
+		vm_on_spawned(vm, RPC_INTERNAL, "out of memory", NULL, NULL);
 }
 
 static void vm_on_port(void *opaque, const struct problem *problem)

@@ -280,7 +280,10 @@ int vm_add_device(struct vm *vm, const char *key, const json_t *device, struct p
 	if (err)
 		return err;
 	spec = json_deep_copy(vm->spec);
-	json_array_append_new(json_object_get(spec, key), json_deep_copy(device));
+	if (json_array_append_new(json_object_get(spec, key), json_deep_copy(device)) < 0) {
+		json_decref(spec);
+		spec = NULL;
+	}
 	return vm_replace_spec(vm, spec, problem);
 }
 
