@@ -59,11 +59,24 @@ static int run_command(const struct context *context, char **args, int n_args)
 			   n_args > 1 ? args[1] : "");
 }
 
+/* For JSON: nothing has been begun that would have to be undone. */
+static void *allocate(size_t size)
+{
+	void *p = malloc(size);
+
+	if (!p) {
+		fputs("vmmctl: out of memory\n", stderr);
+		exit(STATUS_REFUSED);
+	}
+	return p;
+}
+
 int main(int argc, char **argv)
 {
 	struct context context = { .rest = { getenv("VMMCTL_SOCKET") } };
 	int i = 1, status;
 
+	json_set_alloc_funcs(allocate, free);
 	if (!context.rest.socket)
 		context.rest.socket = "/run/vmm/api.sock";
 	for (; i < argc && !strncmp(argv[i], "--", 2); i++) {
@@ -80,7 +93,10 @@ int main(int argc, char **argv)
 	}
 	if (i == argc)
 		return usage_error("a command is needed");
-	curl_global_init(CURL_GLOBAL_DEFAULT);
+	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
+		fputs("vmmctl: libcurl does not start: out of memory?\n", stderr);
+		return STATUS_REFUSED;
+	}
 	status = run_command(&context, argv + i, argc - i);
 	curl_global_cleanup();
 	if (fflush(stdout) == 0 && !ferror(stdout))

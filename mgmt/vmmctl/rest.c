@@ -41,14 +41,15 @@ static CURL *rest_prepare(const struct rest *rest, const char *path)
 	CURL *curl = curl_easy_init();
 	char url[URL_SIZE];
 
-	if (!curl)
-		return NULL;
 	snprintf(url, sizeof(url), "http://localhost%s", path);
-	curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, rest->socket);
-	curl_easy_setopt(curl, CURLOPT_URL, url);
-	curl_easy_setopt(curl, CURLOPT_PATH_AS_IS, 1L);
-	curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-	return curl;
+	/* Without its socket it would ask whoever has port 80. */
+	if (curl && curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, rest->socket) == CURLE_OK &&
+	    curl_easy_setopt(curl, CURLOPT_URL, url) == CURLE_OK &&
+	    curl_easy_setopt(curl, CURLOPT_PATH_AS_IS, 1L) == CURLE_OK &&
+	    curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L) == CURLE_OK)
+		return curl;
+	curl_easy_cleanup(curl);
+	return NULL;
 }
 
 static int rest_unreachable(const struct rest *rest, CURLcode code)
@@ -84,11 +85,9 @@ int rest_call(const struct rest *rest, const char *method, const char *path, jso
 
 	*answer = (struct rest_answer){ NULL, NULL };
 	headers = curl_slist_append(headers, "Content-Type: application/json");
-	if (curl && headers && (text || !body)) {
-		curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method);
+	if (curl && headers && curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method) == CURLE_OK &&
+	    (!text || curl_easy_setopt(curl, CURLOPT_POSTFIELDS, text) == CURLE_OK)) {
 		curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
-		if (text)
-			curl_easy_setopt(curl, CURLOPT_POSTFIELDS, text);
 		curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, body_append);
 		curl_easy_setopt(curl, CURLOPT_WRITEDATA, &got);
 		code = curl_easy_perform(curl);
