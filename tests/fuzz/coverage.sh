@@ -1,7 +1,7 @@
 #!/bin/bash
-# What the corpora reach: coverage.sh BUILD [TARGET...], BUILD made with clang's coverage. Prints a table
-# of the files that each target is about (devices, rings, loaders), by lines and branches; with --html
-# first, also writes BUILD/coverage/index.html. All targets by default, their reach taken together.
+# What the corpora reach: coverage.sh BUILD [TARGET...], BUILD made with clang's coverage. Prints the
+# files they enter, with the part of lines and branches reached; with --html first, also writes
+# BUILD/coverage/index.html. All targets by default, their reach taken together.
 set -euo pipefail
 html=false
 if [[ ${1:-} == --html ]]; then
@@ -30,8 +30,9 @@ for target in "${targets[@]}"; do
 done
 llvm-profdata-14 merge -o "$out/all.profdata" "$out"/*.profraw
 common=(-instr-profile="$out/all.profdata" -ignore-filename-regex='(^|/)tests/|/usr/' "${objects[@]}")
-# Files that no target enters at all are of no interest here.
-llvm-cov-14 report "${common[@]}" | awk 'NR <= 2 || !/ 0\.00% *[0-9]+ *[0-9]+ *0\.00% / || /^TOTAL/' |
+# Files that no target enters are of no interest here.
+llvm-cov-14 report "${common[@]}" | awk '
+    NF == 13 && $10 ~ /[1-9].*%/ { printf "%-40s %6d lines %8s %6d branches %8s\n", $1, $8, $10, $11, $13 }' |
     sed "s|^$root/||" | tee "$out/report"
 if $html; then
     llvm-cov-14 show "${common[@]}" -format=html -show-branches=count -output-dir="$out" >/dev/null

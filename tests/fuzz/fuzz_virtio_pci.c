@@ -1,13 +1,15 @@
 /*
  * A hostile guest on a virtio function: any sequence of accesses to its registers, its
  * configuration space, its doorbells and the memory its rings are in, with the io thread's turns
- * and the machine's (quiesce, resume, reset, save, load) in between.
+ * and the machine's (quiesce, resume, reset, save, load) in between. A neighbour on the bus goes
+ * on, and after a reset the function starts.
  *
  * Input: one byte that chooses the function, then operations: a byte each, then their arguments.
  */
 #include <stdlib.h>
 
 #include "core/log.h"
+#include "tests/fakes/oracle.h"
 #include "tests/fuzz/input.h"
 #include "tests/unit/vhost-user/virtio_rig.h"
 #include "vhost-user/virtio_blk.h"
@@ -15,6 +17,10 @@
 
 #define DISK_BYTES (64 * BLOCK_SECTOR)
 #define MAX_OPERATIONS 512u
+#define FUZZ_MEMORY (128 * KIB)
+#define NEIGHBOUR 0xd0000000u
+/* To plug and load: 6 doorbells off and on and 6 vectors, a few times. */
+#define CALLS_AN_OPERATION 200u
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerInitialize(int *argc, char ***argv);
@@ -168,17 +174,36 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	return 0;
 }
 
+static bool starts(void *opaque)
+{
+	struct virtio_rig *rig = opaque;
+
+	virtio_rig_plug_again(rig);
+	bring_up(rig, 0);
+	return virtio_rig_status(rig) == 0xf; /* neither refused nor in need of a reset */
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct input in = {data, size};
+	struct oracle oracle;
 	struct virtio_rig rig;
 	bool net = take(&in, 1) & 1;
 
-	virtio_rig_init(&rig);
+	virtio_rig_init_sized(&rig, FUZZ_MEMORY);
 	virtio_rig_plug(&rig, create(&rig, net));
-	for (unsigned int n = 0; in.left && n < MAX_OPERATIONS; n++)
+	oracle_init(&oracle, NULL, &rig.hv);
+	oracle_neighbour_join(&oracle, rig.bus, rig.mmio, PCI_DEVFN_OF(9, 0), NEIGHBOUR);
+	for (unsigned int n = 0; in.left && n < MAX_OPERATIONS; n++) {
+		oracle_begin(&oracle);
 		operate(&rig, &in);
+		oracle_end(&oracle, CALLS_AN_OPERATION);
+		oracle_neighbour_check(&oracle);
+	}
 	virtio_rig_turn(&rig);
+	memset(virtio_rig_ptr(&rig, 0), 0, FUZZ_MEMORY);
+	oracle_recovers(&rig.pci->dev, starts, &rig);
+	oracle_fini(&oracle);
 	virtio_rig_fini(&rig);
 	return 0;
 }

@@ -14,6 +14,7 @@ import os
 import pathlib
 import queue
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -207,6 +208,8 @@ def main():
         print(f"{len(mutants)} checks")
         return 0
     known = known_survivors()
+    # So that the copies go when it is told to end.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with tempfile.TemporaryDirectory(prefix="mutate-") as directory:
         sanitize = "none" if args.plain else "address,undefined"
         print(f"{len(mutants)} checks; preparing {args.jobs} copies of the tree", flush=True)
@@ -215,6 +218,7 @@ def main():
             if not trees[0].passes(test):
                 print(f"mutate: {test} fails as it is", file=sys.stderr)
                 return 2
+            print(f"{test} passes as it is", flush=True)
         survivors = run(trees, mutants, known)
     unknown = [(name, check) for name, check in survivors if (name, one_line(check)) not in known]
     for name, check in unknown:
