@@ -24,6 +24,11 @@ def place(stream, number, k):
     return number % ROUNDS * STREAMS * SECTORS + stream * SECTORS + k
 
 
+def life_of(number, firsts):
+    """The first round of the life that a round belongs to."""
+    return max((first for first in firsts if first <= number), default=1)
+
+
 class Disk:
     """What is in the sectors; rounds that were never written are 0."""
 
@@ -55,19 +60,20 @@ class Disk:
         return max(self.rounds.get(place(stream, number, k), 0)
                    for number in range(ROUNDS) for k in range(SECTORS))
 
-    def missing(self, stream, number, firsts):
-        """Sectors of rounds up to `number` that hold neither these nor later ones. Rounds of one
-        life of the writer are looked at, those from one of `firsts` on."""
-        first = max((first for first in firsts if first <= number), default=number + 1)
+    def missing(self, stream, number, first):
+        """Sectors of rounds from `first` up to `number` that hold neither these nor later ones."""
         return [(stream, wanted, k) for wanted in range(max(first, number - ROUNDS + 1), number + 1)
                 for k in range(SECTORS) if self.rounds.get(place(stream, wanted, k), 0) < wanted]
 
     def check_told(self, rounds, firsts=(1,)):
-        """What the guest was told is there."""
+        """What the guest was told is there. firsts: where each of the writer's lives began."""
         lost = [sector for stream, number in rounds.items()
-                for sector in self.missing(stream, number, firsts)]
+                for sector in self.missing(stream, number, life_of(number, firsts))]
         assert not lost, f"told {rounds}; lost (stream, round, sector): {lost}"
 
     def check_causes(self, firsts=(1,)):
         """No stream begins a round before it is told that the last one is safe."""
-        self.check_told({stream: self.newest(stream) - 1 for stream in range(STREAMS)}, firsts)
+        newest = {stream: self.newest(stream) for stream in range(STREAMS)}
+        lost = [sector for stream, number in newest.items()
+                for sector in self.missing(stream, number - 1, life_of(number, firsts))]
+        assert not lost, f"begun {newest}; lost (stream, round, sector): {lost}"
