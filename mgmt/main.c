@@ -159,6 +159,19 @@ static void exec_launch(const struct options *options, int fd)
 	_exit(127);
 }
 
+/* vmm-mgmt has the locks when a byte comes; if none does, it ended without. */
+static void await_release(int fd)
+{
+	char byte;
+	ssize_t n;
+
+	do {
+		n = read(fd, &byte, 1);
+	} while (n < 0 && errno == EINTR);
+	if (n != 1)
+		_exit(0);
+}
+
 /* Our end of its socketpair, or -errno. */
 static int start_launch(const struct options *options)
 {
@@ -174,8 +187,11 @@ static int start_launch(const struct options *options)
 		close(fds[1]);
 		return -EAGAIN;
 	}
-	if (!pid)
+	if (!pid) {
+		close(fds[0]);
+		await_release(fds[1]);
 		exec_launch(options, fds[1]);
+	}
 	close(fds[1]);
 	return fds[0];
 }
@@ -360,12 +376,15 @@ static int begin_as_root(const struct options *options, int *launch_fd, int *api
 	}
 	if (set_up_directories(options) < 0)
 		return -EIO;
-	if (take_locks(options) < 0)
-		return -EBUSY;
 	raise_descriptor_limit();
+	/* Before the locks: or, should we die now, it would have them for the moment it lives. */
 	*launch_fd = start_launch(options);
 	if (*launch_fd < 0)
 		return *launch_fd;
+	if (take_locks(options) < 0)
+		return -EBUSY;
+	if (write(*launch_fd, "", 1) != 1)
+		return -EPIPE;
 	*api_fd = bind_api(options);
 	if (*api_fd < 0)
 		return *api_fd;
