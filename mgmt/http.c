@@ -2,11 +2,13 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "core/clock.h"
 #include "core/json_text.h"
 #include "core/log.h"
 #include "mgmt/http_events.h"
@@ -15,13 +17,152 @@
 
 /* Of a body that is too large this much is read and thrown away, so that the answer is heard. */
 #define DISCARD_MAX (64u * 1024 * 1024)
+/* So long requests that cost much may take before others are looked at. */
+#define TURN_MS 10u
+/* A body or an answer this large leaves memory behind that is worth giving back. */
+#define TRIM_SIZE (64u * 1024)
+
+static bool turn_is_over(const struct http *http)
+{
+	return clock_now_ms() - http->turn_began_ms >= TURN_MS;
+}
+
+/* Half of the places are for those who only ask. */
+static bool request_finds_place(struct http_request *request)
+{
+	struct http_stats *stats = &request->http->stats;
+	unsigned int max = !strcmp(request->method, "GET") ? HTTP_MAX_ASIDE : HTTP_MAX_ASIDE / 2;
+
+	if (!(request->match.route->flags & ROUTE_WAITS) || stats->aside - request->suspended < max)
+		return true;
+	stats->busy++;
+	request_refuse(request, 503, NULL, "%u requests wait for other processes; try again",
+		       stats->aside);
+	return false;
+}
+
+/* Its handler has seen it. */
+static void request_forget_body(struct http_request *request)
+{
+	if (!request->response)
+		http_conn_hold(request->client, 0);
+	if (request->size > TRIM_SIZE)
+		request->http->trim = true;
+	free(request->data);
+	request->data = NULL;
+	request->size = 0;
+	request->len = 0;
+}
+
+static void request_dispatch(struct http_request *request)
+{
+	int status = router_find(request->http->routes, request->method, request->path,
+				 &request->match);
+
+	http_conn_set_state(request->client, CONN_BUSY);
+	request->refusals = json_text_refusals();
+	if (request->discarded)
+		request_refuse(request, 413, NULL, "the body may have %u bytes at most",
+			       BODY_MAX_SIZE);
+	else if (status == 404)
+		request_refuse(request, 404, NULL, "there is nothing at %s", request->path);
+	else if (status == 405)
+		request_refuse(request, 405, NULL, "%s is not possible at %s; allowed: %s",
+			       request->method, request->path, request->match.allowed);
+	else if (request_finds_place(request))
+		request->match.route->handle(request);
+	request_forget_body(request);
+}
+
+static void request_set_aside(struct http_request *request)
+{
+	request->next = request->http->waiting;
+	request->http->waiting = request;
+	request->http->stats.aside++;
+}
+
+/* Until its turn or its answer has come. */
+static void request_suspend(struct http_request *request)
+{
+	request->suspended = true;
+	MHD_suspend_connection(request->conn);
+}
+
+static bool request_takes_turns(const struct http_request *request)
+{
+	struct http *http = request->http;
+	struct route_match match;
+
+	return (!TAILQ_EMPTY(&http->queue) || turn_is_over(http)) &&
+	       router_find(http->routes, request->method, request->path, &match) == 0 &&
+	       match.route->flags & ROUTE_TURN;
+}
+
+static void request_enter_queue(struct http_request *request)
+{
+	TAILQ_INSERT_TAIL(&request->http->queue, request, link);
+	request->client->queued = request;
+	http_conn_set_state(request->client, CONN_QUEUED);
+	request_suspend(request);
+}
+
+static void queue_take_out(struct http_request *request)
+{
+	TAILQ_REMOVE(&request->http->queue, request, link);
+	request->client->queued = NULL;
+}
+
+void request_leave_queue(struct http_request *request)
+{
+	queue_take_out(request);
+	request->suspended = false;
+	MHD_resume_connection(request->conn);
+}
+
+/* The oldest of the process whose last turn is longest ago. */
+static struct http_request *queue_next(struct http *http)
+{
+	struct http_request *request, *next = TAILQ_FIRST(&http->queue);
+
+	TAILQ_FOREACH(request, &http->queue, link) {
+		if (request->client->peer->turn < next->client->peer->turn)
+			next = request;
+	}
+	return next;
+}
+
+/* One at least, so that all are served in the end. */
+static void http_serve_queue(struct http *http)
+{
+	struct http_request *request;
+
+	while ((request = queue_next(http))) {
+		if (http_conn_has_gone(request->client)) {
+			http_conn_close(request->client);
+			continue;
+		}
+		request->client->peer->turn = ++http->turn;
+		queue_take_out(request);
+		request_set_aside(request);
+		request_dispatch(request);
+		if (turn_is_over(http))
+			break;
+	}
+}
 
 void http_run(struct http *http)
 {
 	unsigned long long ms;
 
+	http->turn_began_ms = clock_now_ms();
+	http_serve_queue(http);
 	MHD_run(http->daemon);
-	if (MHD_get_timeout(http->daemon, &ms) != MHD_YES)
+	if (http->trim)
+		malloc_trim(0);
+	http->trim = false;
+	if (!TAILQ_EMPTY(&http->queue))
+		http_kick(http);
+	else if (MHD_get_timeout(http->daemon, &ms) != MHD_YES)
 		loop_timer_disarm(http->timer);
 	else if (loop_timer_arm(http->timer, ms * 1000000ULL) < 0)
 		log_err("HTTP time-outs are off: out of memory");
@@ -35,39 +176,6 @@ static void http_on_timer(void *opaque)
 static void http_on_io(void *opaque, int fd, unsigned int events)
 {
 	http_run(opaque);
-}
-
-/* Half of the places are for those who only ask. */
-static bool request_finds_place(struct http_request *request, const char *method)
-{
-	struct http_stats *stats = &request->http->stats;
-	unsigned int max = !strcmp(method, "GET") ? HTTP_MAX_ASIDE : HTTP_MAX_ASIDE / 2;
-
-	if (!request->match.route->waits || stats->aside < max)
-		return true;
-	stats->busy++;
-	request_refuse(request, 503, NULL, "%u requests wait for other processes; try again",
-		       stats->aside);
-	return false;
-}
-
-static void request_dispatch(struct http_request *request, const char *method, const char *path)
-{
-	int status = router_find(request->http->routes, method, path, &request->match);
-
-	request->dispatched = true;
-	http_conn_set_state(request->client, CONN_BUSY);
-	request->refusals = json_text_refusals();
-	if (request->discarded)
-		request_refuse(request, 413, NULL, "the body may have %u bytes at most",
-			       BODY_MAX_SIZE);
-	else if (status == 404)
-		request_refuse(request, 404, NULL, "there is nothing at %s", path);
-	else if (status == 405)
-		request_refuse(request, 405, NULL, "%s is not possible at %s; allowed: %s", method,
-			       path, request->match.allowed);
-	else if (request_finds_place(request, method))
-		request->match.route->handle(request);
 }
 
 struct framing {
@@ -116,7 +224,8 @@ static bool request_take(struct http_request *request, const char *data, size_t 
 	size_t size = request->size ? request->size : 4096;
 	char *grown;
 
-	if (request->len + len > BODY_MAX_SIZE) {
+	if (request->len + len > BODY_MAX_SIZE || request->discarded) {
+		request_forget_body(request);
 		request->discarded += len;
 		return request->discarded <= DISCARD_MAX;
 	}
@@ -133,17 +242,6 @@ static bool request_take(struct http_request *request, const char *data, size_t 
 	memcpy(request->data + request->len, data, len);
 	request->len += len;
 	return true;
-}
-
-/* Its handler has seen it. */
-static void request_forget_body(struct http_request *request)
-{
-	if (!request->response)
-		http_conn_hold(request->client, 0);
-	free(request->data);
-	request->data = NULL;
-	request->size = 0;
-	request->len = 0;
 }
 
 static enum MHD_Result request_send(struct http_request *request)
@@ -182,17 +280,19 @@ static enum MHD_Result http_on_request(void *opaque, struct MHD_Connection *conn
 		*len = 0;
 		return taken ? MHD_YES : MHD_NO;
 	}
-	if (!request->dispatched) {
-		request_dispatch(request, method, url);
-		request_forget_body(request);
-	}
 	if (request->answered)
 		return request_send(request);
-	request->suspended = true;
-	request->next = http->waiting;
-	http->waiting = request;
-	http->stats.aside++;
-	MHD_suspend_connection(conn);
+	request->method = method;
+	request->path = url;
+	if (request_takes_turns(request)) {
+		request_enter_queue(request);
+		return MHD_YES;
+	}
+	request_dispatch(request);
+	if (request->answered)
+		return request_send(request);
+	request_set_aside(request);
+	request_suspend(request);
 	return MHD_YES;
 }
 
@@ -240,6 +340,8 @@ static void http_on_completed(void *opaque, struct MHD_Connection *conn, void **
 	struct http_conn *client = http_conn_of(conn);
 
 	client->begun = false;
+	if (client->held > TRIM_SIZE)
+		client->http->trim = true;
 	http_conn_hold(client, 0);
 	http_conn_set_state(client, CONN_RECEIVING);
 	if (!request)
@@ -299,6 +401,7 @@ struct http *http_create(struct mgmt *mgmt, int listen_fd, const struct route *r
 	}
 	http->mgmt = mgmt;
 	http->routes = routes;
+	TAILQ_INIT(&http->queue);
 	http_conns_init(http, listen_fd);
 	http->timer = loop_timer_create(mgmt->loop, http_on_timer, http);
 	http->daemon = http_start_daemon(http);
@@ -316,6 +419,8 @@ void http_destroy(struct http *http)
 	if (!http)
 		return;
 	http_events_fini(http);
+	while (!TAILQ_EMPTY(&http->queue))
+		http_conn_close(TAILQ_FIRST(&http->queue)->client);
 	while (http->waiting)
 		request_refuse(http->waiting, 503, NULL, "the daemon ends");
 	if (http->daemon) {

@@ -1,6 +1,7 @@
 #include "mgmt/http_conn.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -59,26 +60,19 @@ __attribute__((format(printf, 1, 2))) static void warn(const char *fmt, ...)
 
 static struct http_conn_list *list_of(struct http_conn *conn)
 {
-	switch (conn->state) {
-	case CONN_RECEIVING:
-		return &conn->http->conns.receiving;
-	case CONN_SENDING:
-		return &conn->http->conns.sending;
-	default:
-		return NULL;
-	}
+	return conn->state < CONN_LISTED ? &conn->http->conns.lists[conn->state] : NULL;
 }
 
 static void patience_arm(struct http_conns *conns)
 {
-	const struct http_conn *receiving = TAILQ_FIRST(&conns->receiving);
-	const struct http_conn *sending = TAILQ_FIRST(&conns->sending);
 	uint64_t now = clock_now_ms(), due = UINT64_MAX;
 
-	if (receiving)
-		due = receiving->since_ms + conns->patience_ms;
-	if (sending)
-		due = MIN(due, sending->since_ms + conns->patience_ms);
+	for (unsigned int state = 0; state < CONN_LISTED; state++) {
+		const struct http_conn *first = TAILQ_FIRST(&conns->lists[state]);
+
+		if (first)
+			due = MIN(due, first->since_ms + conns->patience_ms);
+	}
 	if (due == UINT64_MAX)
 		loop_timer_disarm(conns->patience);
 	else if (loop_timer_arm(conns->patience, (due > now ? due - now : 0) * 1000000) < 0)
@@ -88,7 +82,6 @@ static void patience_arm(struct http_conns *conns)
 static void conn_enter(struct http_conn *conn, enum http_conn_state state)
 {
 	struct http_conns *conns = &conn->http->conns;
-	bool first = TAILQ_EMPTY(&conns->receiving) && TAILQ_EMPTY(&conns->sending);
 	struct http_conn_list *list;
 
 	conn->state = state;
@@ -96,9 +89,10 @@ static void conn_enter(struct http_conn *conn, enum http_conn_state state)
 	list = list_of(conn);
 	if (!list)
 		return;
+	conn->peer->listed++;
 	TAILQ_INSERT_TAIL(list, conn, link);
 	/* Otherwise the timer runs, and comes early at worst. */
-	if (first)
+	if (conn == TAILQ_FIRST(list))
 		patience_arm(conns);
 }
 
@@ -106,8 +100,10 @@ static void conn_leave(struct http_conn *conn)
 {
 	struct http_conn_list *list = list_of(conn);
 
-	if (list)
-		TAILQ_REMOVE(list, conn, link);
+	if (!list)
+		return;
+	TAILQ_REMOVE(list, conn, link);
+	conn->peer->listed--;
 }
 
 void http_conn_set_state(struct http_conn *conn, enum http_conn_state state)
@@ -121,13 +117,23 @@ void http_conn_set_state(struct http_conn *conn, enum http_conn_state state)
 static void conn_drop_held(struct http_conn *conn)
 {
 	conn->http->conns.held -= conn->held;
+	conn->peer->held -= conn->held;
 	conn->held = 0;
+}
+
+bool http_conn_has_gone(const struct http_conn *conn)
+{
+	struct pollfd pfd = { .fd = conn->fd };
+
+	return poll(&pfd, 1, 0) > 0;
 }
 
 void http_conn_close(struct http_conn *conn)
 {
 	if (conn->state == CONN_CLOSING)
 		return;
+	if (conn->queued)
+		request_leave_queue(conn->queued);
 	http_conn_set_state(conn, CONN_CLOSING);
 	conn_drop_held(conn);
 	conn->http->conns.n--;
@@ -139,10 +145,14 @@ static void conn_end(struct http_conn *conn, enum http_conn_end why)
 {
 	struct http_conns *conns = &conn->http->conns;
 	char detail[160];
+	int status = 503;
 
 	if (why == CONN_TIMED_OUT) {
 		conns->stats->timed_out++;
-		snprintf(detail, sizeof(detail), "no whole request came within %u s",
+		status = conn->queued ? 503 : 408;
+		snprintf(detail, sizeof(detail), "%s within %u s",
+			 conn->queued ? "too many requests came before this one for it to be served" :
+					"no whole request came",
 			 conns->patience_ms / 1000);
 	} else {
 		conns->stats->crowded_out++;
@@ -152,81 +162,97 @@ static void conn_end(struct http_conn *conn, enum http_conn_end why)
 			 HTTP_MAX_CONNECTIONS, HTTP_MAX_HELD >> 20);
 		warn("the API is crowded: the slowest of its clients are ended");
 	}
-	if (conn->state == CONN_RECEIVING && (conn->begun || why == CONN_CROWDED_OUT))
-		tell(conn->fd, why == CONN_TIMED_OUT ? 408 : 503, detail);
+	if (conn->state != CONN_SENDING && (conn->begun || why == CONN_CROWDED_OUT))
+		tell(conn->fd, status, detail);
 	http_conn_close(conn);
 }
 
-/* False: there is none to take it from. */
-static bool crowd_out(struct http_conns *conns)
+/* The one of a process that is longest in its state, but not this one. NULL: there is none. */
+static struct http_conn *oldest_of(struct http_conns *conns, const struct http_peer *peer,
+				   bool holding, const struct http_conn *but)
 {
-	struct http_conn *oldest = TAILQ_FIRST(&conns->receiving);
+	struct http_conn *conn, *oldest = NULL;
 
-	if (!oldest)
-		oldest = TAILQ_FIRST(&conns->sending);
-	if (oldest)
-		conn_end(oldest, CONN_CROWDED_OUT);
+	for (unsigned int state = 0; state < CONN_LISTED; state++) {
+		TAILQ_FOREACH(conn, &conns->lists[state], link) {
+			if (conn->peer == peer && conn != but && (conn->held || !holding))
+				break;
+		}
+		if (conn && (!oldest || conn->since_ms < oldest->since_ms))
+			oldest = conn;
+	}
 	return oldest;
 }
 
-static struct http_conn *first_holding(struct http_conn_list *list, const struct http_conn *but)
+/* False: there is none that could be ended. */
+static bool crowd_out(struct http_conns *conns)
 {
-	struct http_conn *conn;
+	struct http_peer *peer, *most = LIST_FIRST(&conns->peers);
 
-	TAILQ_FOREACH(conn, list, link) {
-		if (conn->held && conn != but)
-			return conn;
+	LIST_FOREACH(peer, &conns->peers, link) {
+		if (peer->listed > most->listed)
+			most = peer;
 	}
-	return NULL;
+	if (!most || !most->listed)
+		return false;
+	conn_end(oldest_of(conns, most, false, NULL), CONN_CROWDED_OUT);
+	return true;
+}
+
+static bool take_memory(struct http_conns *conns, const struct http_conn *but)
+{
+	struct http_peer *peer, *most = but->peer;
+	struct http_conn *victim;
+
+	LIST_FOREACH(peer, &conns->peers, link) {
+		if (peer->held > most->held)
+			most = peer;
+	}
+	victim = oldest_of(conns, most, true, but);
+	if (victim)
+		conn_end(victim, CONN_CROWDED_OUT);
+	return victim;
 }
 
 void http_conn_hold(struct http_conn *conn, size_t bytes)
 {
 	struct http_conns *conns = &conn->http->conns;
-	struct http_conn *other;
 
 	conn_drop_held(conn);
 	if (conn->state == CONN_CLOSING)
 		return;
 	conn->held = bytes;
 	conns->held += bytes;
-	while (conns->held > HTTP_MAX_HELD) {
-		other = first_holding(&conns->sending, conn);
-		if (!other)
-			other = first_holding(&conns->receiving, conn);
-		if (!other)
-			return;
-		conn_end(other, CONN_CROWDED_OUT);
-	}
-}
-
-static void end_overdue(struct http_conns *conns, struct http_conn_list *list, uint64_t now)
-{
-	struct http_conn *conn;
-
-	while ((conn = TAILQ_FIRST(list)) && now - conn->since_ms >= conns->patience_ms)
-		conn_end(conn, CONN_TIMED_OUT);
+	conn->peer->held += bytes;
+	while (conns->held > HTTP_MAX_HELD && take_memory(conns, conn))
+		;
 }
 
 static void on_patience(void *opaque)
 {
 	struct http_conns *conns = opaque;
 	uint64_t now = clock_now_ms();
+	struct http_conn *conn;
 
-	end_overdue(conns, &conns->receiving, now);
-	end_overdue(conns, &conns->sending, now);
+	for (unsigned int state = 0; state < CONN_LISTED; state++) {
+		while ((conn = TAILQ_FIRST(&conns->lists[state])) &&
+		       now - conn->since_ms >= conns->patience_ms)
+			conn_end(conn, CONN_TIMED_OUT);
+	}
 	patience_arm(conns);
 }
 
 /* Besides the socket's mode, which somebody may have changed. */
-static bool client_is_allowed(struct http_conns *conns, int fd)
+static bool client_is_allowed(struct http_conns *conns, int fd, pid_t *pid)
 {
-	struct ucred peer;
+	struct ucred peer = { .uid = (uid_t)-1 };
 	socklen_t len = sizeof(peer);
 	char detail[120];
 
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 && peer.uid == 0)
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 && peer.uid == 0) {
+		*pid = peer.pid;
 		return true;
+	}
 	conns->stats->forbidden++;
 	snprintf(detail, sizeof(detail), "user %d may not use the API of this host; only root may",
 		 (int)peer.uid);
@@ -236,12 +262,59 @@ static bool client_is_allowed(struct http_conns *conns, int fd)
 	return false;
 }
 
+static struct http_peer *peer_get(struct http_conns *conns, pid_t pid)
+{
+	struct http_peer *peer;
+
+	LIST_FOREACH(peer, &conns->peers, link) {
+		if (peer->pid == pid)
+			break;
+	}
+	if (!peer) {
+		peer = calloc(1, sizeof(*peer));
+		if (!peer)
+			return NULL;
+		peer->pid = pid;
+		LIST_INSERT_HEAD(&conns->peers, peer, link);
+	}
+	peer->n++;
+	return peer;
+}
+
+static void peer_put(struct http_peer *peer)
+{
+	if (--peer->n)
+		return;
+	LIST_REMOVE(peer, link);
+	free(peer);
+}
+
+static struct http_conn *conn_create(struct http *http, int fd, pid_t pid)
+{
+	struct http_conn *conn = calloc(1, sizeof(*conn));
+
+	if (!conn)
+		return NULL;
+	*conn = (struct http_conn){ .http = http, .fd = fd, .peer = peer_get(&http->conns, pid) };
+	if (conn->peer)
+		return conn;
+	free(conn);
+	return NULL;
+}
+
+static void conn_destroy(struct http_conn *conn)
+{
+	peer_put(conn->peer);
+	free(conn);
+}
+
 static void client_admit(struct http *http, int fd)
 {
 	const struct sockaddr addr = { .sa_family = AF_UNIX };
 	struct http_conns *conns = &http->conns;
+	pid_t pid;
 
-	if (!client_is_allowed(conns, fd)) {
+	if (!client_is_allowed(conns, fd, &pid)) {
 		close(fd);
 		return;
 	}
@@ -250,16 +323,16 @@ static void client_admit(struct http *http, int fd)
 		close(fd);
 		return;
 	}
-	conns->incoming = calloc(1, sizeof(*conns->incoming));
+	conns->incoming = conn_create(http, fd, pid);
 	if (!conns->incoming) {
 		close(fd);
 		return;
 	}
-	*conns->incoming = (struct http_conn){ .http = http, .fd = fd };
 	/* Closes fd when it cannot. */
 	if (MHD_add_connection(http->daemon, fd, &addr, sizeof(addr.sa_family)) != MHD_YES)
 		log_debug("HTTP: a connection was not taken: %m");
-	free(conns->incoming);
+	if (conns->incoming)
+		conn_destroy(conns->incoming);
 	conns->incoming = NULL;
 }
 
@@ -316,7 +389,7 @@ void http_conn_notify(void *opaque, struct MHD_Connection *conn, void **slot,
 		http->conns.n--;
 	conn_leave(ours);
 	conn_drop_held(ours);
-	free(ours);
+	conn_destroy(ours);
 	*slot = NULL;
 }
 
@@ -332,8 +405,8 @@ void http_conns_init(struct http *http, int listen_fd)
 	conns->listen_fd = listen_fd;
 	conns->stats = &http->stats;
 	conns->patience_ms = http->mgmt->options->client_seconds * 1000;
-	TAILQ_INIT(&conns->receiving);
-	TAILQ_INIT(&conns->sending);
+	for (unsigned int state = 0; state < CONN_LISTED; state++)
+		TAILQ_INIT(&conns->lists[state]);
 }
 
 int http_conns_open(struct http *http)

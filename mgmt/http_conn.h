@@ -1,7 +1,8 @@
 /*
  * The connections of the API's socket: who may connect, how many there are, how long each may
- * take, and how much memory all of them make us hold. What is scarce is taken from whoever has had
- * it longest, so that idle and slow clients keep nobody out. Main thread only.
+ * take, and how much memory all of them make us hold. What is scarce is taken from the process that
+ * has most of it, where it has had it longest, so that idle, slow and many clients keep nobody else
+ * out. Main thread only.
  */
 #ifndef MGMT_HTTP_CONN_H
 #define MGMT_HTTP_CONN_H
@@ -12,20 +13,34 @@
 #include "core/loop.h"
 #include "mgmt/http.h"
 
-#define HTTP_ACCEPT_BATCH 32u /* taken in before those that are there get their turn */
+#define HTTP_ACCEPT_BATCH 256u /* taken in before those that are there get their turn */
 
 enum http_conn_state {
 	CONN_RECEIVING, /* waits for a request, or for the rest of one */
-	CONN_BUSY,	/* its request is being worked on, or it is a stream: not ours to end */
+	CONN_QUEUED,	/* its request waits for its turn */
 	CONN_SENDING,	/* its answer is on the way */
+	CONN_LISTED,	/* those above are in lists, the oldest first */
+	CONN_BUSY = CONN_LISTED, /* its request is worked on, or it is a stream: not ours to end */
 	CONN_CLOSING,	/* libmicrohttpd will notice */
 };
 
 enum http_conn_end { CONN_TIMED_OUT, CONN_CROWDED_OUT };
 
+/* A process of a client, as SO_PEERCRED names it, as long as it has connections. */
+struct http_peer {
+	LIST_ENTRY(http_peer) link;
+	pid_t pid;
+	unsigned int n;	     /* connections */
+	unsigned int listed; /* of these, how many could be ended */
+	size_t held;
+	uint64_t turn; /* when a request of it had one last; counts up */
+};
+
 struct http_conn {
-	TAILQ_ENTRY(http_conn) link; /* in the list of its state, the oldest first */
+	TAILQ_ENTRY(http_conn) link; /* in the list of its state */
 	struct http *http;
+	struct http_peer *peer;
+	struct http_request *queued; /* in CONN_QUEUED */
 	int fd; /* libmicrohttpd's */
 	enum http_conn_state state;
 	bool begun;	   /* a request has: it can be told why it is over */
@@ -38,11 +53,11 @@ TAILQ_HEAD(http_conn_list, http_conn);
 struct http_conns {
 	int listen_fd;
 	struct loop_io *listen;
-	struct loop_timer *patience;  /* for the oldest of the two lists */
+	struct loop_timer *patience;  /* for the oldest of each list */
 	struct loop_timer *breath;    /* until the socket is listened at again */
 	struct http_conn *incoming;   /* on its way through MHD_add_connection */
-	struct http_conn_list receiving;
-	struct http_conn_list sending;
+	struct http_conn_list lists[CONN_LISTED];
+	LIST_HEAD(, http_peer) peers;
 	unsigned int patience_ms;
 	unsigned int n; /* without those that are closing */
 	size_t held;
@@ -62,8 +77,11 @@ struct http_conn *http_conn_of(struct MHD_Connection *conn);
 /* CONN_CLOSING is for good. */
 void http_conn_set_state(struct http_conn *conn, enum http_conn_state state);
 
-/* It makes us hold so many bytes from now on; others that do go, the oldest first, if need be. */
+/* It makes us hold so many bytes from now on; others that do go, if need be. */
 void http_conn_hold(struct http_conn *conn, size_t bytes);
+
+/* Its client has closed it: nobody hears an answer. For those libmicrohttpd does not look at. */
+bool http_conn_has_gone(const struct http_conn *conn);
 
 /* Ends it, as soon as the loop turns. */
 void http_conn_close(struct http_conn *conn);

@@ -1,7 +1,6 @@
 #include "mgmt/http_events.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 
 #include "core/clock.h"
@@ -107,13 +106,6 @@ static void stream_end(struct http_stream *stream)
 	stream_resume(stream);
 }
 
-static bool stream_has_gone(const struct http_stream *stream)
-{
-	struct pollfd pfd = { .fd = stream->client->fd };
-
-	return poll(&pfd, 1, 0) > 0;
-}
-
 /* Who has gone, or does not read, gives his place to who comes. */
 static bool streams_have_room(struct http *http)
 {
@@ -124,7 +116,7 @@ static bool streams_have_room(struct http *http)
 	for (struct http_stream *stream = http->streams; stream; stream = stream->next) {
 		if (stream->ending)
 			continue;
-		if (stream_has_gone(stream))
+		if (http_conn_has_gone(stream->client))
 			stream_end(stream);
 		else if (!stream->suspended && (!stalest || stream->since_ms < stalest->since_ms))
 			stalest = stream;

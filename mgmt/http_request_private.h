@@ -22,6 +22,10 @@ struct http {
 	const struct route *routes;
 	struct http_conns conns;
 	struct http_request *waiting; /* set aside until they are answered */
+	TAILQ_HEAD(, http_request) queue; /* wait for their turn */
+	uint64_t turn; /* counts up */
+	uint64_t turn_began_ms;
+	bool trim; /* memory has been used that is not used often */
 	struct http_stream *streams;
 	struct http_stats stats;
 };
@@ -31,13 +35,15 @@ struct http_request {
 	struct MHD_Connection *conn;
 	struct http_conn *client;
 	struct http_request *next; /* in http->waiting */
+	TAILQ_ENTRY(http_request) link; /* in http->queue */
+	const char *method; /* once it is whole */
+	const char *path;
 	struct route_match match;
 	char *data; /* the body as far as it has come */
 	size_t len;
 	size_t size;
 	size_t discarded; /* bytes beyond BODY_MAX_SIZE */
 	unsigned int refusals; /* of memory for JSON, when it was dispatched */
-	bool dispatched;
 	bool suspended;
 	bool answered;
 	struct MHD_Response *response; /* NULL when answered: there was no memory for one */
@@ -48,6 +54,8 @@ struct http_request {
 void http_run(struct http *http);
 /* The same, as soon as the loop turns. */
 void http_kick(struct http *http);
+/* Its connection ends before its turn has come. */
+void request_leave_queue(struct http_request *request);
 void request_answer(struct http_request *request, unsigned int status,
 		    struct MHD_Response *response);
 

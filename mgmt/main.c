@@ -30,7 +30,7 @@
 #define LAUNCH_FD 3
 #define STOP_GRACE_SECONDS 10u
 #define READY_TIMEOUT_MS 60000u /* a predecessor's vmm-launch may be starting a program */
-#define LISTEN_BACKLOG 1024
+#define LISTEN_BACKLOG 4096 /* or as much as the kernel allows */
 /* Some for each of STORE_UID_COUNT VMs, and for HTTP_MAX_CONNECTIONS; vmm-launch inherits it. */
 #define DESCRIPTORS 16384u
 

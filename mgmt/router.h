@@ -12,11 +12,14 @@
 
 struct http_request;
 
+#define ROUTE_WAITS 1u /* for another process, maybe: the request is set aside until then */
+#define ROUTE_TURN 2u /* costs more than a look into memory: takes turns with others that do */
+
 struct route {
 	const char *method;
 	const char *pattern;
 	void (*handle)(struct http_request *request);
-	bool waits; /* for another process, maybe: the request is set aside until then */
+	unsigned int flags;
 };
 
 struct route_match {

@@ -19,6 +19,8 @@ struct mgmt;
 struct vm;
 struct vms;
 
+#define VMS_MAX_SPEC_BYTES (16u << 20) /* of all VMs together: 16 KiB each, should all be there */
+
 enum vm_state { VM_STOPPED, VM_STARTING, VM_RUNNING, VM_PAUSED, VM_STOPPING, VM_FAILED };
 enum vm_action { VM_PAUSE, VM_RESUME, VM_RESET, VM_SHUTDOWN };
 

@@ -30,6 +30,7 @@ struct vm {
 	char id[SPEC_ID_MAX + 1];
 	uid_t uid;
 	json_t *spec;
+	size_t spec_bytes; /* as JSON */
 
 	/* in the store as well */
 	enum vm_desired desired;
@@ -67,6 +68,7 @@ struct vm {
 struct vms {
 	struct mgmt *mgmt;
 	struct vm *first; /* in order of their ids */
+	size_t spec_bytes; /* of all of them, as JSON */
 };
 
 /* vm.c */

@@ -20,9 +20,35 @@ static void vm_free(struct vm *vm)
 		vm->waiters = waiter->next;
 		free(waiter);
 	}
+	vm->vms->spec_bytes -= vm->spec_bytes;
 	json_decref(vm->spec);
 	json_decref(vm->last_exit);
 	free(vm);
+}
+
+/* Takes over `spec`. */
+static void vm_put_spec(struct vm *vm, json_t *spec)
+{
+	json_decref(vm->spec);
+	vm->vms->spec_bytes -= vm->spec_bytes;
+	vm->spec = spec;
+	vm->spec_bytes = spec ? json_dumpb(spec, NULL, 0, JSON_COMPACT) : 0;
+	vm->vms->spec_bytes += vm->spec_bytes;
+}
+
+/* All VMs are told in one answer: what can be told of them has to be bounded. */
+static int vms_check_room(const struct vms *vms, const json_t *spec, size_t before,
+			  struct problem *problem)
+{
+	size_t bytes = json_dumpb(spec, NULL, 0, JSON_COMPACT);
+
+	if (bytes <= before || vms->spec_bytes - before + bytes <= VMS_MAX_SPEC_BYTES)
+		return 0;
+	problem_set(problem, 409, NULL,
+		    "%zu bytes more would be needed to define it; all VMs together have %u MiB, "
+		    "of which %zu KiB are taken",
+		    bytes - before, VMS_MAX_SPEC_BYTES >> 20, vms->spec_bytes >> 10);
+	return -ENOSPC;
 }
 
 static void vm_restart_due(void *opaque)
@@ -47,8 +73,9 @@ static struct vm *vm_create(struct vms *vms, const char *id, uid_t uid, json_t *
 		json_decref(spec);
 		return NULL;
 	}
-	*vm = (struct vm){ .vms = vms, .mgmt = vms->mgmt, .uid = uid, .spec = spec,
+	*vm = (struct vm){ .vms = vms, .mgmt = vms->mgmt, .uid = uid,
 			  .log_limit = RATELIMIT_INIT(10000, 20) };
+	vm_put_spec(vm, spec);
 	snprintf(vm->id, sizeof(vm->id), "%s", id);
 	vm->restart = loop_timer_create(vms->mgmt->loop, vm_restart_due, vm);
 	vm->kill = loop_timer_create(vms->mgmt->loop, vm_kill, vm);
@@ -202,6 +229,8 @@ int vms_add(struct vms *vms, const json_t *spec, struct vm **vm, struct problem 
 		return -EEXIST;
 	}
 	err = vms_check_ports(vms, spec, problem);
+	if (!err)
+		err = vms_check_room(vms, spec, 0, problem);
 	if (err)
 		return err;
 	err = store_vm_add(vms->mgmt->store, id, spec, &uid);
@@ -256,15 +285,19 @@ int vm_remove(struct vm *vm, struct problem *problem)
 /* Takes over `spec`. */
 static int vm_replace_spec(struct vm *vm, json_t *spec, struct problem *problem)
 {
-	int err = spec ? store_vm_set_spec(vm->mgmt->store, vm->id, spec) : -ENOMEM;
+	int err = spec ? vms_check_room(vm->vms, spec, vm->spec_bytes, problem) : 0;
 
+	if (err) {
+		json_decref(spec);
+		return err;
+	}
+	err = spec ? store_vm_set_spec(vm->mgmt->store, vm->id, spec) : -ENOMEM;
 	if (err) {
 		json_decref(spec);
 		store_problem(vm->mgmt->store, problem);
 		return err;
 	}
-	json_decref(vm->spec);
-	vm->spec = spec;
+	vm_put_spec(vm, spec);
 	return 0;
 }
 

@@ -7,6 +7,7 @@ import pathlib
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import tempfile
 import time
@@ -35,8 +36,11 @@ class UnixConnection(http.client.HTTPConnection):
 
     def connect(self):
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
+        # A socket with Python's time-out would not wait for its turn to be accepted.
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO,
+                             struct.pack("@ll", int(self.timeout), 0))
         self.sock.connect(self._path)
+        self.sock.settimeout(self.timeout)
 
 
 class Answer:
