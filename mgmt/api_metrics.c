@@ -34,6 +34,9 @@ static void put_switch(FILE *out, const struct vswitch *vswitch)
 	fprintf(out, "vmm_switch_up %d\n", vswitch_is_up(vswitch));
 	head(out, "vmm_switch_restarts_total", "counter", "restarts of the switch");
 	fprintf(out, "vmm_switch_restarts_total %u\n", vswitch_restarts(vswitch));
+	head(out, "vmm_switch_hangs_total", "counter",
+	     "times the switch was ended because it did not answer");
+	fprintf(out, "vmm_switch_hangs_total %u\n", vswitch_hangs(vswitch));
 }
 
 static void put_number(FILE *out, const char *name, const char *type, const char *help,

@@ -29,6 +29,10 @@ static const char help[] =
 	"                     run on, and the next vmm-mgmt takes them over\n"
 	"  --client-seconds N close a connection that has not sent a whole request, or not read\n"
 	"                     its answer, within N seconds, 1 to 3600 (default 60)\n"
+	"  --switch-timeout N end and restart a switch that has not answered for N seconds, 1 to\n"
+	"                     3600 (default 30)\n"
+	"  --spawn-timeout N  a VM's start fails when vmm-launch has not spawned it within N\n"
+	"                     seconds, 1 to 3600 (default 60); should it still do so, it is ended\n"
 	"  --log-level LEVEL  error, warning, info (default) or debug\n"
 	"  --help             this text\n"
 	"\n"
@@ -44,6 +48,8 @@ enum {
 	OPT_IMAGE_DIR,
 	OPT_STOP_GUESTS,
 	OPT_CLIENT_SECONDS,
+	OPT_SWITCH_TIMEOUT,
+	OPT_SPAWN_TIMEOUT,
 	OPT_LOG_LEVEL,
 	OPT_HELP,
 };
@@ -58,6 +64,8 @@ static const struct option long_options[] = {
 	{ "image-dir", required_argument, NULL, OPT_IMAGE_DIR },
 	{ "stop-guests", no_argument, NULL, OPT_STOP_GUESTS },
 	{ "client-seconds", required_argument, NULL, OPT_CLIENT_SECONDS },
+	{ "switch-timeout", required_argument, NULL, OPT_SWITCH_TIMEOUT },
+	{ "spawn-timeout", required_argument, NULL, OPT_SPAWN_TIMEOUT },
 	{ "log-level", required_argument, NULL, OPT_LOG_LEVEL },
 	{ "help", no_argument, NULL, OPT_HELP },
 	{ 0 },
@@ -113,6 +121,27 @@ static int refuse(const char *option, const char *found, const char *allowed)
 	return -EINVAL;
 }
 
+static int options_take_number(struct options *options, int opt, const char *arg)
+{
+	switch (opt) {
+	case OPT_MGMT_UID:
+		return parse_number(arg, 0x7fffffff, &options->mgmt_uid) < 0 ?
+			       refuse("--mgmt-uid", arg, "a number from 1") : 0;
+	case OPT_CLIENT_SECONDS:
+		return parse_number(arg, 3600, &options->client_seconds) < 0 ?
+			       refuse("--client-seconds", arg, "a number from 1 to 3600") : 0;
+	case OPT_SWITCH_TIMEOUT:
+		return parse_number(arg, 3600, &options->switch_timeout) < 0 ?
+			       refuse("--switch-timeout", arg, "a number from 1 to 3600") : 0;
+	case OPT_SPAWN_TIMEOUT:
+		return parse_number(arg, 3600, &options->spawn_timeout) < 0 ?
+			       refuse("--spawn-timeout", arg, "a number from 1 to 3600") : 0;
+	default:
+		fputs("vmm-mgmt: see vmm-mgmt --help\n", stderr);
+		return -EINVAL;
+	}
+}
+
 static int options_take(struct options *options, int opt, const char *arg)
 {
 	switch (opt) {
@@ -128,12 +157,6 @@ static int options_take(struct options *options, int opt, const char *arg)
 	case OPT_BIN_DIR:
 		snprintf(options->bin_dir, sizeof(options->bin_dir), "%s", arg);
 		return arg[0] == '/' ? 0 : refuse("--bin-dir", arg, "an absolute path");
-	case OPT_MGMT_UID:
-		return parse_number(arg, 0x7fffffff, &options->mgmt_uid) < 0 ?
-			       refuse("--mgmt-uid", arg, "a number from 1") : 0;
-	case OPT_CLIENT_SECONDS:
-		return parse_number(arg, 3600, &options->client_seconds) < 0 ?
-			       refuse("--client-seconds", arg, "a number from 1 to 3600") : 0;
 	case OPT_SWITCH_ARGS:
 		options->switch_args = arg;
 		return 0;
@@ -156,8 +179,7 @@ static int options_take(struct options *options, int opt, const char *arg)
 		fputs(help, stdout);
 		return 1;
 	default:
-		fputs("vmm-mgmt: see vmm-mgmt --help\n", stderr);
-		return -EINVAL;
+		return options_take_number(options, opt, arg);
 	}
 }
 
@@ -170,6 +192,8 @@ int options_parse(struct options *options, int argc, char **argv)
 		.state_dir = "/var/lib/vmm",
 		.mgmt_uid = 60999,
 		.client_seconds = 60,
+		.switch_timeout = 30,
+		.spawn_timeout = 60,
 		.log_level = LOG_LEVEL_INFO,
 		.log_level_name = "info",
 	};

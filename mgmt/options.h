@@ -22,6 +22,8 @@ struct options {
 	unsigned int n_image_dirs;
 	uid_t mgmt_uid;
 	unsigned int client_seconds; /* for a whole request to come, and for an answer to be read */
+	unsigned int switch_timeout; /* seconds; without an answer for so long it is ended */
+	unsigned int spawn_timeout;  /* seconds; whoever starts a VM waits no longer for its process */
 	enum log_level log_level;
 	const char *log_level_name;
 	bool stop_guests; /* on SIGTERM */

@@ -143,7 +143,7 @@ static void vm_ended(struct vm *vm)
 	bool asked_for = vm->desired == DESIRED_STOPPED;
 	bool failed = !asked_for && !vm->after_end && !(vm_has_run(vm) && vm_ended_well(vm));
 	/* A person whose start came to nothing is told, and decides. */
-	bool restart = !asked_for && !(vm->start_done && !vm_has_run(vm)) &&
+	bool restart = !asked_for && !((vm->start_done || vm->given_up) && !vm_has_run(vm)) &&
 		       vm_is_to_restart(vm, failed);
 	void (*after_end)(struct vm *vm);
 	char text[sizeof(vm->reason)];

@@ -49,7 +49,8 @@ struct vm {
 	pid_t pid; /* 0: none; known a little longer than the child */
 	uint64_t running_since_ms; /* CLOCK_MONOTONIC; 0: it did not come that far */
 	char started_at[TIME_TEXT_SIZE];
-	bool cancelled;	  /* stopped while it was starting */
+	bool cancelled;	  /* stopped, or given up, while it was starting */
+	bool given_up;	  /* whoever wanted the start was told that it takes too long */
 	bool wants_switch; /* starting; it waits for the switch */
 	bool ending;	  /* its things are being given back */
 	/* once what its last run left is given back; NULL: the policy decides */
@@ -63,6 +64,7 @@ struct vm {
 	struct loop_timer *restart; /* the policy's */
 	struct loop_timer *kill;    /* it was told to stop, or to run; patience ends */
 	struct loop_timer *reconnect;
+	struct loop_timer *spawn; /* vmm-launch was asked for the process; patience ends */
 };
 
 struct vms {
@@ -103,5 +105,6 @@ void vm_control_stop(struct vm *vm);
 
 /* vm_start.c: as vm_start, for the policy and at boot; failures go to the policy. */
 void vm_start_automatically(struct vm *vm);
+void vm_spawn_overdue(void *vm);
 
 #endif

@@ -6,8 +6,6 @@
 #include "mgmt/vm_private.h"
 #include "mgmt/vswitch.h"
 
-#define SPAWN_TIMEOUT_MS 60000u
-
 /* NULL: out of memory; a VM without some of its devices is none. */
 static json_t *vm_spawn_config(const struct vm *vm)
 {
@@ -43,6 +41,7 @@ static void vm_on_spawned(void *opaque, int code, const char *message, const jso
 	struct problem problem;
 	struct vm *vm = opaque;
 
+	loop_timer_disarm(vm->spawn);
 	if (code) {
 		problem_from_rpc(&problem, "vmm-launch", code, message, data);
 		vm_fail_start(vm, &problem);
@@ -66,16 +65,41 @@ static void vm_on_spawned(void *opaque, int code, const char *message, const jso
 		vm_control_connect(vm);
 }
 
+/*
+ * Whoever waits is told that it failed. The VM remains "starting" until vmm-launch says what has
+ * become of the process, so that nothing is left behind: one that comes late is ended.
+ */
+void vm_spawn_overdue(void *opaque)
+{
+	struct vm *vm = opaque;
+	done_fn done = vm->start_done;
+	char text[96];
+
+	snprintf(text, sizeof(text), "vmm-launch did not start it within %u s",
+		 vm->mgmt->options->spawn_timeout);
+	problem_set(&vm->fault, 503, NULL, "%s", text);
+	vm->cancelled = true;
+	vm->given_up = done;
+	vm->start_done = NULL;
+	vm_set_state(vm, VM_STARTING, "it is late; as soon as it is there it is ended");
+	log_err("VM %s: %s", vm->id, text);
+	if (done)
+		done(vm->start_opaque, &vm->fault);
+}
+
 static void vm_spawn(struct vm *vm)
 {
 	json_t *params = json_pack("{s:s, s:i, s:o, s:{}}", "id", vm->id, "uid", (int)vm->uid,
 				   "config", vm_spawn_config(vm), "limits");
 
-	if (params)
-		supervisor_call(vm->mgmt->supervisor, "vm.spawn", params, SPAWN_TIMEOUT_MS,
-				vm_on_spawned, vm);
-	else
+	if (!params) {
 		vm_on_spawned(vm, RPC_INTERNAL, "out of memory", NULL, NULL);
+		return;
+	}
+	if (loop_timer_arm(vm->spawn, vm->mgmt->options->spawn_timeout * 1000000000ULL) < 0)
+		log_warn("VM %s: its start may take any time: out of memory", vm->id);
+	/* Without an end: an answer that came too late would be a process nobody knows of. */
+	supervisor_call(vm->mgmt->supervisor, "vm.spawn", params, 0, vm_on_spawned, vm);
 }
 
 static void vm_on_port(void *opaque, const struct problem *problem)
@@ -132,6 +156,7 @@ static void vm_start_begin(struct vm *vm, const char *why)
 
 	loop_timer_disarm(vm->restart);
 	vm->cancelled = false;
+	vm->given_up = false;
 	vm->running_since_ms = 0;
 	vm->pid = 0;
 	vm->fault.status = 0;

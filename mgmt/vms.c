@@ -16,6 +16,7 @@ static void vm_free(struct vm *vm)
 	loop_timer_destroy(vm->restart);
 	loop_timer_destroy(vm->kill);
 	loop_timer_destroy(vm->reconnect);
+	loop_timer_destroy(vm->spawn);
 	while ((waiter = vm->waiters)) {
 		vm->waiters = waiter->next;
 		free(waiter);
@@ -80,7 +81,8 @@ static struct vm *vm_create(struct vms *vms, const char *id, uid_t uid, json_t *
 	vm->restart = loop_timer_create(vms->mgmt->loop, vm_restart_due, vm);
 	vm->kill = loop_timer_create(vms->mgmt->loop, vm_kill, vm);
 	vm->reconnect = loop_timer_create(vms->mgmt->loop, vm_reconnect_due, vm);
-	if (!spec || !vm->restart || !vm->kill || !vm->reconnect) {
+	vm->spawn = loop_timer_create(vms->mgmt->loop, vm_spawn_overdue, vm);
+	if (!spec || !vm->restart || !vm->kill || !vm->reconnect || !vm->spawn) {
 		vm_free(vm);
 		return NULL;
 	}

@@ -16,6 +16,7 @@
 #define STOP_PATIENCE_NS (10ULL * 1000000000)
 #define RESTART_MIN_MS 20u /* every guest's network waits for it */
 #define RESTART_MAX_MS 10000u
+#define HEALTH_PERIOD_MAX_MS 5000u
 #define PROCESS_NAME "switch"
 #define SWITCH_UID 60998u /* as vmm-launch has it */
 
@@ -35,6 +36,9 @@ struct vswitch {
 	struct loop_timer *kill;
 	unsigned int backoff_ms;
 	unsigned int restarts;
+	struct loop_timer *health;
+	unsigned int hangs;
+	bool hung; /* and being ended for it */
 	loop_fn stop_done; /* set: it is to end, not to be restarted */
 	void *stop_opaque;
 };
@@ -71,6 +75,8 @@ static void vswitch_down(struct vswitch *vs, const char *reason)
 	child_destroy(vs->child);
 	vs->child = NULL;
 	loop_timer_disarm(vs->kill);
+	loop_timer_disarm(vs->health);
+	vs->hung = false;
 	if (store_process_clear(vs->mgmt->store, PROCESS_NAME) < 0)
 		log_warn("the store still names a switch that is gone");
 	if (stop_done) {
@@ -88,14 +94,57 @@ static void vswitch_down(struct vswitch *vs, const char *reason)
 
 static void vswitch_on_exit(void *opaque, const struct child_exit *how)
 {
-	char reason[96] = "it ended";
+	char reason[160] = "it ended";
+	struct vswitch *vs = opaque;
 
-	if (how->known && how->signal)
+	if (vs->hung)
+		snprintf(reason, sizeof(reason), "%s", vs->reason);
+	else if (how->known && how->signal)
 		snprintf(reason, sizeof(reason), "it was ended by signal %d (%s)", how->signal,
 			 strsignal(how->signal));
 	else if (how->known)
 		snprintf(reason, sizeof(reason), "it exited with status %d", how->status);
 	vswitch_down(opaque, reason);
+}
+
+static unsigned int health_period_ms(const struct vswitch *vs)
+{
+	return MIN(vs->mgmt->options->switch_timeout * 250u, HEALTH_PERIOD_MAX_MS);
+}
+
+/* It lives and does not answer, or one of its forwarding threads does not: switch.info asks all. */
+static void vswitch_has_hung(struct vswitch *vs)
+{
+	char reason[96];
+
+	snprintf(reason, sizeof(reason), "it has not answered for %u s and is ended",
+		 vs->mgmt->options->switch_timeout);
+	vs->hangs++;
+	vs->hung = true;
+	vswitch_set_state(vs, SWITCH_FAILED, reason);
+	child_kill(vs->child, SIGKILL); /* its exit brings the next one */
+}
+
+static void vswitch_on_health(void *opaque, int code, const char *message, const json_t *data,
+			      const json_t *result)
+{
+	struct vswitch *vs = opaque;
+
+	if (vs->state != SWITCH_RUNNING || !vs->child || code == RPC_DISCONNECTED)
+		return;
+	if (code == RPC_BUSY)
+		vswitch_has_hung(vs);
+	else if (loop_timer_arm(vs->health, health_period_ms(vs) * 1000000ULL) < 0)
+		log_err("nobody looks after the switch: out of memory");
+}
+
+static void vswitch_ask_health(void *opaque)
+{
+	struct vswitch *vs = opaque;
+
+	if (vs->state == SWITCH_RUNNING)
+		rpc_ask(vs->client, "switch.info", NULL,
+			vs->mgmt->options->switch_timeout * 1000u, vswitch_on_health, vs);
 }
 
 /* A switch we cannot talk to is of no use: its exit brings the next one. */
@@ -130,6 +179,7 @@ static void vswitch_on_info(void *opaque, int code, const char *message, const j
 	}
 	vs->backoff_ms = RESTART_MIN_MS;
 	vswitch_set_state(vs, SWITCH_RUNNING, "");
+	vswitch_ask_health(vs);
 }
 
 static void vswitch_connect(struct vswitch *vs)
@@ -263,7 +313,8 @@ struct vswitch *vswitch_create(struct mgmt *mgmt, const struct vswitch_events *e
 	*vs = (struct vswitch){ .mgmt = mgmt, .events = *events, .backoff_ms = RESTART_MIN_MS };
 	vs->restart = loop_timer_create(mgmt->loop, vswitch_spawn, vs);
 	vs->kill = loop_timer_create(mgmt->loop, vswitch_kill, vs);
-	if (!vs->restart || !vs->kill) {
+	vs->health = loop_timer_create(mgmt->loop, vswitch_ask_health, vs);
+	if (!vs->restart || !vs->kill || !vs->health) {
 		vswitch_destroy(vs);
 		return NULL;
 	}
@@ -282,6 +333,7 @@ void vswitch_destroy(struct vswitch *vs)
 	child_destroy(vs->child);
 	loop_timer_destroy(vs->restart);
 	loop_timer_destroy(vs->kill);
+	loop_timer_destroy(vs->health);
 	free(vs);
 }
 
@@ -336,4 +388,9 @@ json_t *vswitch_json(const struct vswitch *vs)
 unsigned int vswitch_restarts(const struct vswitch *vs)
 {
 	return vs->restarts;
+}
+
+unsigned int vswitch_hangs(const struct vswitch *vs)
+{
+	return vs->hangs;
 }

@@ -34,5 +34,6 @@ void vswitch_call(struct vswitch *vswitch, const char *method, json_t *params, r
 /* Schema Switch, with info null. */
 json_t *vswitch_json(const struct vswitch *vswitch);
 unsigned int vswitch_restarts(const struct vswitch *vswitch);
+unsigned int vswitch_hangs(const struct vswitch *vswitch); /* ends because it did not answer */
 
 #endif
