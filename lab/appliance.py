@@ -222,7 +222,7 @@ def ping(console, address, count=20):
 
 def throughput(server, client, address, seconds=5):
     """TCP from `client` to `server` by iperf3; (bytes received, Mbit/s)."""
-    server.run("iperf3 -s -1 -D", 30)
-    output = client.run(f"sleep 1; iperf3 -J -t {seconds} -c {address}", 60 + 4 * seconds)
+    server.run("iperf3 -s -1 -D && until ss -Htln 'sport = 5201' | grep -q .; do sleep 0.1; done", 60)
+    output = client.run(f"iperf3 -J -t {seconds} -c {address}", 60 + 4 * seconds)
     total = json.loads(output[output.index("{"):])["end"]["sum_received"]
     return total["bytes"], total["bits_per_second"] / 1e6

@@ -132,7 +132,8 @@ def test_a_file_sent_over_tcp_arrives_whole(consoles):
     """Offloads and segments on the road change no byte."""
     consoles[0].run("head -c 8M /dev/urandom >/tmp/sent", 120)
     begun = consoles[1].start("timeout 120 nc -l 9000 </dev/null | sha256sum")
-    sent = consoles[0].run("sleep 1; nc -N 10.0.0.2 9000 </tmp/sent && sha256sum </tmp/sent", 120)
+    sent = consoles[0].run("until nc -N 10.0.0.2 9000 </tmp/sent; do sleep 0.2; done; "  # it listens soon
+                           "sha256sum </tmp/sent", 120)
     assert consoles[1].finish(begun, 150) == (0, sent)
 
 
