@@ -1,15 +1,18 @@
 """vmm-mgmt killed at random instants in the middle of REST activity, and started again.
 
-Every client owns one VM (real vmm, tiny guest that halts) and knows what it was told of it: a set of possibilities, one
-where the last request was answered, two where the answer was lost with the daemon. After each restart the host must
-have come to rest in one of them: each guest runs once or not at all, those nobody was changing run on in the very
-process they had, and the run directory, the switch's ports and the store tell the same.
+Every client owns one VM (real vmm, tiny guest that halts) and knows what it was told of it: a set of
+possibilities, one where the last request was answered, two where the answer was lost with the
+daemon. After each restart the host must have come to rest in one of them: each guest runs once or
+not at all, those nobody was changing run on in the very process they had, those whose vmm died
+meanwhile are treated by their policy, and the run directory, the switch's ports and the store tell
+the same.
 """
 
 import contextlib
 import http.client
 import os
 import pathlib
+import select
 import shutil
 import signal
 import sqlite3
@@ -86,13 +89,20 @@ class Host(Daemon):
                     "processes": dict(store.execute("SELECT name, pid FROM processes"))}
 
 
+def kill(pid):
+    """Kill a process that is not our child and wait until it is gone."""
+    with os.fdopen(os.pidfd_open(pid), "rb") as pidfd:
+        os.kill(pid, signal.SIGKILL)
+        assert select.select([pidfd], [], [], 60)[0], f"{pid} does not end"
+
+
 def ended(entry):
     """Whether a process is a zombie, waiting for its parent."""
     return (entry / "stat").read_text().rpartition(")")[2].split()[0] in "ZX"
 
 
 class Client:
-    """Owns one VM or one uplink; what it may be is `known`, a set of (there, desired, NICs)."""
+    """Owns one VM or one uplink; what it may be is `known`, a set of (there, desired, NICs, restart)."""
 
     def __init__(self, host, name, rng):
         self.host = host
@@ -100,9 +110,10 @@ class Client:
         self.rng = rng
         self.known = {self.NONE}
         self.pid = None  # of the vmm, while nothing of ours could have changed it
+        self.bereaved = None  # pid of a vmm that died while there was no daemon
         self.answered = self.lost = 0
 
-    NONE = (False, "stopped", 0)
+    NONE = (False, "stopped", 0, "never")
 
     def request(self, method, path, body=None):
         """One request; Lost when no answer came."""
@@ -125,11 +136,15 @@ class Client:
 
     def step(self):
         """One random change."""
-        there, desired, nics = next(iter(self.known))
+        there, desired, nics, restart = next(iter(self.known))
         path = f"/v1/vms/{self.name}"
         if not there:
             nics = self.rng.randrange(3)
-            self.try_change("POST", "/v1/vms", (True, "stopped", nics), self.spec(nics))
+            self.try_change("POST", "/v1/vms", (True, "stopped", nics, restart), self.spec(nics))
+            return
+        if self.rng.random() < 0.2:
+            restart = self.rng.choice(["never", "always"])
+            self.try_change("PATCH", path, (True, desired, nics, restart), {"restart": restart})
             return
         if desired == "stopped":
             if self.rng.random() < 0.25:
@@ -137,11 +152,12 @@ class Client:
                 self.try_change("DELETE", path, self.NONE)
             else:
                 self.pid = None
-                self.pid = self.try_change("POST", f"{path}/start", (True, "running", nics))["pid"]
+                self.pid = self.try_change("POST", f"{path}/start",
+                                           (True, "running", nics, restart))["pid"]
             return
         action = self.rng.choice(["stop", "stop", "resume" if desired == "paused" else "pause"])
         after = {"stop": "stopped", "pause": "paused", "resume": "running"}[action]
-        self.try_change("POST", f"{path}/{action}", (True, after, nics))
+        self.try_change("POST", f"{path}/{action}", (True, after, nics, restart))
         if action == "stop":
             self.pid = None
 
@@ -151,13 +167,30 @@ class Client:
                 "boot": {"kernel": str(self.host.images / "tiny"), "cmdline": "quiet"},
                 "nics": [{"id": f"n{number}"} for number in range(nics)]}
 
+    def bereave(self):
+        """Its vmm dies while there is no daemon; whether it did, and somebody knows what then."""
+        if len(self.known) > 1 or not self.pid:
+            return False
+        kill(self.pid)
+        _, desired, nics, restart = next(iter(self.known))
+        if restart == "never":
+            self.known = {(True, "stopped", nics, restart)}
+        self.bereaved, self.pid = self.pid, None
+        return True
+
     def settle(self, vms):
         """What became of it, judged by what we were told."""
         vm = vms.get(self.name)
-        found = (True, vm["desired"], len(vm["nics"])) if vm else self.NONE
+        found = (True, vm["desired"], len(vm["nics"]), vm["restart"]) if vm else self.NONE
         assert found in self.known, f"{self.name}: found {found}, told {self.known}: {vm}"
-        if vm:
+        if self.bereaved:
+            assert vm["state"] == ("failed" if found[1] == "stopped" else found[1]), vm
+            assert vm["last_exit"]["reason"] == "lost" and vm["pid"] != self.bereaved, vm
+            self.bereaved = None
+        elif vm and vm["state"] != "failed":
             assert vm["state"] == vm["desired"], vm
+        elif vm:
+            assert vm["last_exit"]["reason"] == "lost", vm
         if found[1] == "stopped":
             self.pid = None
         elif self.pid:
@@ -180,11 +213,11 @@ class Uplinker(Client):
         if next(iter(self.known))[0]:
             self.try_change("DELETE", f"/v1/ports/{self.name}", self.NONE)
         else:
-            self.try_change("POST", "/v1/ports", (True, "stopped", 0),
+            self.try_change("POST", "/v1/ports", (True, "stopped", 0, "never"),
                             {"id": self.name, "type": "ethdev", "devargs": "net_null0,no-rx=1"})
 
     def settle(self, vms):
-        found = (self.host.port(self.name) is not None, "stopped", 0)
+        found = (self.host.port(self.name) is not None, "stopped", 0, "never")
         assert found in self.known, f"{self.name}: found {found}, told {self.known}"
         self.known = {found}
 
@@ -199,7 +232,7 @@ class Loop:
         self.clients = [Client(self.host, f"g{number}", rng) for number in range(clients)]
         self.clients.append(Uplinker(self.host, "up0", rng))
         self.failures = []
-        self.figures = {"cycles": 0, "killed_at_start": 0, "launch_killed": 0, "answered": 0,
+        self.figures = {"cycles": 0, "killed_at_start": 0, "launch_killed": 0, "vmms_killed": 0, "answered": 0,
                         "lost": 0, "readopted": 0, "restart_ms": []}
 
     def work(self, client):
@@ -229,7 +262,8 @@ class Loop:
 
     def cycle(self):
         """Work, death, resurrection, inquest."""
-        threads = [threading.Thread(target=self.work, args=(client,)) for client in self.clients]
+        threads = [threading.Thread(target=self.work, args=(client,)) for client in self.clients
+                   if self.rng.random() < 0.7]
         for thread in threads:
             thread.start()
         time.sleep(self.rng.uniform(0, self.busy))
@@ -238,6 +272,9 @@ class Loop:
             thread.join()
         if self.failures:
             raise self.failures[0]
+        for client in self.clients:
+            if self.rng.random() < 0.3:
+                self.figures["vmms_killed"] += client.bereave()
         while self.rng.random() < 0.25:
             self.kill_at_start()
         rows = self.host.store_rows()

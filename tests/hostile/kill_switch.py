@@ -11,14 +11,11 @@ without end and accounts for each of them at its receiver. The bound:
 """
 
 import json
-import os
-import select
-import signal
 import subprocess
 import sys
 import time
 
-from kill_mgmt import BUILD, Daemon, wait_until
+from kill_mgmt import BUILD, Daemon, kill, wait_until
 
 PORTS = BUILD / "tests/hostile/kill_ports"
 NICS_A_VM = 16
@@ -54,13 +51,6 @@ class Ports:
         finally:
             self.process.kill()
             self.process.wait()
-
-
-def kill(pid):
-    """Kill a process that is not our child and wait until it is gone."""
-    with os.fdopen(os.pidfd_open(pid), "rb") as pidfd:
-        os.kill(pid, signal.SIGKILL)
-        assert select.select([pidfd], [], [], 60)[0], f"{pid} does not end"
 
 
 class Loop:
