@@ -26,7 +26,7 @@ must_check int rest_call(const struct rest *rest, const char *method, const char
 			 json_t *body, struct rest_answer *answer);
 void rest_release(struct rest_answer *answer);
 
-/* Copies an endless answer to standard output until it ends. */
+/* Copies an endless answer to standard output until it ends, which is a failure. */
 must_check int rest_follow(const struct rest *rest, const char *path);
 
 #endif

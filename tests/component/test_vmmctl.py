@@ -1,10 +1,13 @@
 """vmmctl against the real daemon: what it does, prints and returns. Needs root and /dev/kvm."""
 
+import concurrent.futures
+import contextlib
 import json
 import os
 import pathlib
 import pty
 import signal
+import socket
 import subprocess
 import sys
 
@@ -188,10 +191,50 @@ def test_output_that_goes_nowhere(host):
     assert done.returncode == 1 and "No space left" in done.stderr
 
 
+def complaint(path, status, *arguments, **more):
+    """What it says of a daemon that does not serve it, on one line."""
+    done = subprocess.run([VMMCTL, *(arguments or ("vm", "list"))], capture_output=True, text=True,
+                          check=False, env={**os.environ, "VMMCTL_SOCKET": str(path)},
+                          timeout=DEADLINE, **more)
+    assert (done.returncode, done.stderr.count("\n")) == (status, 1), done.stderr
+    return done.stderr
+
+
 def test_no_daemon(tmp_path):
-    done = subprocess.run([VMMCTL, "vm", "list"], capture_output=True, text=True, check=False,
-                          env={**os.environ, "VMMCTL_SOCKET": str(tmp_path / "none")})
-    assert done.returncode == 3 and "no answer on" in done.stderr
+    path = tmp_path / "sock"
+    assert "there is no socket" in complaint(path, 3)
+    assert "too long" in complaint("/" + "x" * 200, 3)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        assert "nobody listens" in complaint(path, 3)
+        assert "nobody listens" in complaint(path, 3, "events")
+    assert "not for user 1" in complaint("/root/sock", 3, user=1, group=1, extra_groups=[])
+
+
+@pytest.mark.parametrize("answer,status,words", [
+    (b"", 3, "before a whole answer came"),
+    (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", 3, "before a whole answer came"),
+    (b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno", 1, "another program")])
+@pytest.mark.parametrize("arguments", [("vm", "list"), ("events",)])
+def test_daemon_that_is_none(tmp_path, answer, status, words, arguments):
+    with socket.socket(socket.AF_UNIX) as listener, concurrent.futures.ThreadPoolExecutor() as pool:
+        listener.bind(str(tmp_path / "sock"))
+        listener.listen()
+        heard = pool.submit(complaint, tmp_path / "sock", status, *arguments)
+        listener.accept()[0].close()  # it only looks whether somebody listens
+        with listener.accept()[0] as client:
+            client.recv(65536)
+            client.sendall(answer)
+        assert words in heard.result()
+
+
+def test_events_are_refused(host):
+    with contextlib.ExitStack() as readers:
+        for _ in range(32):
+            connection = readers.enter_context(contextlib.closing(host.connection()))
+            connection.request("GET", "/v1/events")
+            assert connection.getresponse().status == 200
+        assert "32 readers" in ctl(host, "events", status=1)
 
 
 def test_help():
