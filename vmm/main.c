@@ -239,7 +239,8 @@ static int run(struct program *p)
 
 static int enter_root(const struct config_file *file)
 {
-	int fd = config_file_open(file, O_PATH | O_DIRECTORY);
+	/* The very descriptor we were given, not a copy: none stays. */
+	int fd = file->path ? config_file_open(file, O_PATH | O_DIRECTORY) : file->fd;
 
 	if (fd < 0) {
 		log_err("--root: %s", strerror(-fd));

@@ -52,6 +52,7 @@ static const uint32_t signals[] = {SIGUSR1, SIGABRT};
 		SYSCALL_ALLOW_IF(tgkill, 2, signals), SYSCALL_ALLOW(rt_sigaction),                 \
 		SYSCALL_ALLOW(restart_syscall), /* a wait that SIGSTOP came into */                \
 		SYSCALL_ALLOW(write), /* eventfds, the log */                                      \
+		SYSCALL_ALLOW(writev), /* the C library's last words before abort() */             \
 		SYSCALL_ALLOW(poll), SYSCALL_ALLOW(preadv2), /* an eventfd, without waiting */     \
 		SYSCALL_ALLOW(timerfd_settime)
 

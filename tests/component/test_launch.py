@@ -319,6 +319,7 @@ def test_exit_is_told(launch):
     first = launch.spawn("exit-7")
     assert launch.exited(first["pid"]) == {**first, "status": 7}
     second = launch.spawn("g2")
+    launch.log("vms/g2")  # it is there to hear the signal
     launch.call("process.kill", **second, signal=15)
     assert launch.exited(second["pid"]) == {**second, "status": 15}  # the probe's own handler
     assert not os.path.exists(f"/proc/{second['pid']}")
@@ -532,6 +533,7 @@ def assert_confined(pid):
             assert int(said[kind], 16) == 0, kind
         assert (said["NoNewPrivs"], said["Seccomp"], said["Seccomp_filters"]) == ("1", "2", "1")
     assert os.listdir(f"/proc/{pid}/root") == [] and os.listdir(f"/proc/{pid}/cwd") == []
+    assert not [n for n in os.listdir(f"/proc/{pid}/fd") if os.path.isdir(f"/proc/{pid}/fd/{n}")]
     mounts = pathlib.Path(f"/proc/{pid}/mountinfo").read_text().splitlines()
     assert len(mounts) == 1 and {"ro", "nosuid", "nodev", "noexec"} <= set(mounts[0].split()[5].split(","))
     if "address" not in os.environ.get("SANITIZE", ""):
