@@ -105,6 +105,25 @@ def test_memory_is_mapped_by_its_page_size(host):
     assert first["second_level"]["pages_4k"] > 0 and second["second_level"]["pages_2m"] > 10
 
 
+def groups_of(host):
+    """The control groups of this host's VMs, by VM."""
+    return {path.name.rpartition("-")[2]: path
+            for path in pathlib.Path("/sys/fs/cgroup").glob("vmm-*") if host.socket.parent.name in path.name}
+
+
+def test_memory_and_threads_are_bound_by_control_groups(host):
+    """Guest RAM and its mappings, 256 MiB beside; the vCPUs and 64 threads beside."""
+    for vm, vcpus in (("guest1", 1), ("guest2", 4)):
+        group = groups_of(host)[vm]
+        ram = host.call("GET", f"/v1/vms/{vm}/info")["memory"]["size_mib"] << 20
+        limits = {name: int((group / name).read_text()) for name in
+                  ("memory.max", "memory.current", "pids.max", "pids.current", "cgroup.procs")}
+        print(vm, limits)
+        assert limits["memory.max"] == ram + ram // 64 + (256 << 20)
+        assert limits["pids.max"] == vcpus + 64 and limits["pids.current"] > vcpus
+        assert limits["cgroup.procs"] == host.vm(vm)["pid"]
+
+
 def test_frames_both_ways(host, consoles):
     before = ports_of(host)
     results = appliance.exchange_frames(consoles, FRAMES)
@@ -221,4 +240,5 @@ def test_shutdown_is_clean(host, consoles):
     assert re.search(r"Power down|Powering off|Reached target.*[Pp]ower", consoles[1].log)
     for number in (1, 2):
         host.call("DELETE", f"/v1/vms/guest{number}")
+    assert not groups_of(host)
     assert host.stop() == 0
