@@ -123,15 +123,12 @@ int dirs_init(struct run_dirs *dirs, const char *run_dir, uid_t mgmt_uid, char *
 	if (scratch < 0)
 		return -EIO;
 	close(scratch);
-	/*
-	 * A predecessor may still be at work on the last request of a vmm-mgmt that died: what it
-	 * leaves must be there before we answer our first. It ends by itself.
-	 */
-	while (flock(dirs->vms, LOCK_EX) < 0) {
-		if (errno != EINTR)
-			return failed(why, why_size, "locking", run_dir);
-	}
 	return 0;
+}
+
+int dirs_lock(const struct run_dirs *dirs)
+{
+	return flock(dirs->vms, LOCK_EX | LOCK_NB) < 0 ? -errno : 0;
 }
 
 int dirs_open_vm(const struct run_dirs *dirs, const char *id, char *why, size_t why_size)

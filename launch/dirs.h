@@ -27,6 +27,11 @@ bool dirs_port_id_ok(const char *id);
 
 must_check int dirs_init(struct run_dirs *dirs, const char *run_dir, uid_t mgmt_uid, char *why,
 			 size_t why_size);
+/*
+ * One vmm-launch at a time, until it ends. -EWOULDBLOCK: another is still at work, perhaps on the
+ * last request of a vmm-mgmt that died.
+ */
+must_check int dirs_lock(const struct run_dirs *dirs);
 
 /* RUN/vms/ID, made when it is not there. */
 must_check int dirs_open_vm(const struct run_dirs *dirs, const char *id, char *why,

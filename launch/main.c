@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <getopt.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@
 #include "launch/children.h"
 #include "launch/methods.h"
 
+#define TURN_POLL_MS 5
 #define RPC_FD	     3
 #define STATUS_USAGE 2
 
@@ -189,6 +191,29 @@ static int check_surroundings(void)
 	return 0;
 }
 
+/*
+ * What a predecessor leaves must be there before we answer our first request; it ends by itself.
+ * So do we if our own vmm-mgmt goes meanwhile: the lock may be a successor's, and for long. 1: it
+ * is our turn.
+ */
+static int await_turn(struct launch *launch)
+{
+	struct pollfd client = {.fd = RPC_FD, .events = POLLRDHUP};
+	int err;
+
+	while ((err = dirs_lock(&launch->dirs)) == -EWOULDBLOCK) {
+		if (poll(&client, 1, TURN_POLL_MS) > 0) {
+			log_info("vmm-mgmt is gone before its turn came");
+			return 0;
+		}
+	}
+	if (err) {
+		log_err("locking %s: %s", launch->options.run_dir, strerror(-err));
+		return err;
+	}
+	return 1;
+}
+
 static int run(struct launch *launch)
 {
 	const struct rpc_server_config config = {
@@ -208,6 +233,9 @@ static int run(struct launch *launch)
 		log_err("%s", why);
 		return err;
 	}
+	err = await_turn(launch);
+	if (err <= 0)
+		return err;
 	cgroups_init(&launch->cgroups, launch->options.run_dir);
 	launch->loop = loop_create();
 	if (!launch->loop)

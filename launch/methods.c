@@ -112,7 +112,7 @@ static void reply_process(struct rpc_call *call, pid_t pid, uint64_t start_time)
 }
 
 /*
- * Answered when dirs_init is through: no predecessor is at work any more, and what it has done can
+ * Answered when our turn has come (dirs_lock): no predecessor is at work any more, and what it has done can
  * be seen.
  */
 static void handle_ready(struct rpc_call *call, const json_t *params, void *opaque)

@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import resource
+import select
 import shutil
 import signal
 import socket
@@ -375,6 +376,18 @@ def test_one_at_a_time(launch):
     launch.stop()
     fcntl.flock(vms, fcntl.LOCK_EX | fcntl.LOCK_NB)  # what it started does not hold it
     os.close(vms)
+
+
+def test_one_whose_client_died_waits_for_nobody(launch):
+    """Else it would be there as long as its successor."""
+    launch.call("launch.ready")
+    first = launch.process, launch.stream, launch.socket
+    launch.start()
+    launch.socket.sendall(b'{"jsonrpc": "2.0", "id": 1, "method": "launch.ready"}\n')
+    assert not select.select([launch.socket], [], [], 0.2)[0]  # it has to wait
+    assert launch.stop() == 0
+    launch.process, launch.stream, launch.socket = first
+    launch.call("launch.ready")
 
 
 def test_one_uid_one_vm(launch):
