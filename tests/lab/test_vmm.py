@@ -58,8 +58,12 @@ class Vmm:
         deadline = time.monotonic() + seconds
         while not re.search(pattern, self.console(), re.M):
             assert self._process.poll() is None and time.monotonic() < deadline, \
-                f"no {pattern!r} on the console:\n{self.console()[-3000:]}"
+                f"no {pattern!r} on the console:\n{self.console()[-3000:]}{self.said()}"
             time.sleep(0.1)
+
+    def said(self):
+        """What vmm itself has said, once it has ended."""
+        return self._process.communicate()[0] if self._process.poll() is not None else ""
 
     def end(self, seconds=90):
         """Wait for the guest to power off; the console's text."""
