@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,11 +14,17 @@
 
 /* Belongs to the thread that closes and, until it is told or finished, to the back end. */
 struct peer_fds_job {
+	struct peer_fds_job *next;
 	_Atomic unsigned int owners;
 	int done_fd;
 	unsigned int count;
 	int fds[PEER_FDS_MAX];
 };
+
+static pthread_mutex_t queue_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t queue_filled = PTHREAD_COND_INITIALIZER;
+static struct peer_fds_job *queue_first, *queue_last, *spare;
+static unsigned int closers;
 
 static bool is_eventfd(int fd)
 {
@@ -40,17 +45,35 @@ enum peer_fd_kind peer_fd_kind(int fd)
 	return is_eventfd(fd) ? PEER_FD_EVENTFD : PEER_FD_OTHER;
 }
 
+/*
+ * Kept for the next one, not freed: the C library's first look at the heap from a new thread opens
+ * files, which the process may have given up the right to.
+ */
 static void job_release(struct peer_fds_job *job)
 {
 	if (atomic_fetch_sub(&job->owners, 1) > 1)
 		return;
 	close(job->done_fd);
-	free(job);
+	pthread_mutex_lock(&queue_lock);
+	job->next = spare;
+	spare = job;
+	pthread_mutex_unlock(&queue_lock);
 }
 
-static void *job_run(void *opaque)
+static struct peer_fds_job *job_alloc(void)
 {
-	struct peer_fds_job *job = opaque;
+	struct peer_fds_job *job;
+
+	pthread_mutex_lock(&queue_lock);
+	job = spare;
+	if (job)
+		spare = job->next;
+	pthread_mutex_unlock(&queue_lock);
+	return job ? job : malloc(sizeof(*job));
+}
+
+static void job_run(struct peer_fds_job *job)
+{
 	uint64_t one = 1;
 	ssize_t n;
 
@@ -59,27 +82,51 @@ static void *job_run(void *opaque)
 	n = write(job->done_fd, &one, sizeof(one));
 	(void)n;
 	job_release(job);
-	return NULL;
 }
 
-static int job_start_thread(struct peer_fds_job *job)
+static void *closer(void *opaque)
 {
-	sigset_t all, before;
+	for (;;) {
+		struct peer_fds_job *job;
+
+		pthread_mutex_lock(&queue_lock);
+		while (!queue_first)
+			pthread_cond_wait(&queue_filled, &queue_lock);
+		job = queue_first;
+		queue_first = job->next;
+		pthread_mutex_unlock(&queue_lock);
+		job_run(job);
+	}
+	return opaque;
+}
+
+static void queue_put(struct peer_fds_job *job)
+{
+	pthread_mutex_lock(&queue_lock);
+	job->next = NULL;
+	if (queue_first)
+		queue_last->next = job;
+	else
+		queue_first = job;
+	queue_last = job;
+	pthread_cond_signal(&queue_filled);
+	pthread_mutex_unlock(&queue_lock);
+}
+
+int peer_fds_start(void)
+{
 	pthread_attr_t attr;
 	pthread_t thread;
-	int err;
+	int err = pthread_attr_init(&attr);
 
-	if (pthread_attr_init(&attr))
-		return -1;
+	if (err)
+		return -err;
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 	pthread_attr_setstacksize(&attr, CLOSER_STACK);
-	/* No signal of the process is its business. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	err = pthread_create(&thread, &attr, job_run, job);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	for (; !err && closers < PEER_FDS_CLOSERS; closers += !err)
+		err = pthread_create(&thread, &attr, closer, NULL);
 	pthread_attr_destroy(&attr);
-	return err ? -1 : 0;
+	return -err;
 }
 
 static void on_done(void *opaque, int fd, unsigned int events)
@@ -95,7 +142,7 @@ static void on_done(void *opaque, int fd, unsigned int events)
 
 static struct peer_fds_job *job_new(const struct peer_fds *fds)
 {
-	struct peer_fds_job *job = malloc(sizeof(*job));
+	struct peer_fds_job *job = job_alloc();
 
 	if (!job)
 		return NULL;
@@ -109,10 +156,10 @@ static struct peer_fds_job *job_new(const struct peer_fds *fds)
 	return NULL;
 }
 
-/* Without memory or a thread there is only this way left, and it may take time. */
+/* Without memory there is only this way left, and it may take time. */
 static bool close_here(struct peer_fds *fds)
 {
-	log_warn("vhost-user: no thread to close a peer's descriptors: closing them here");
+	log_warn("vhost-user: out of memory: closing a peer's descriptors here and now");
 	for (unsigned int i = 0; i < fds->count; i++)
 		close(fds->fds[i]);
 	fds->count = 0;
@@ -129,14 +176,13 @@ bool peer_fds_close(struct peer_fds *fds)
 	if (!job)
 		return close_here(fds);
 	fds->job_io = loop_io_add(fds->loop, job->done_fd, LOOP_READ, on_done, fds);
-	if (!fds->job_io || job_start_thread(job) < 0) {
-		loop_io_remove(fds->job_io);
-		fds->job_io = NULL;
+	if (!fds->job_io) {
 		close(job->done_fd);
 		free(job);
 		return close_here(fds);
 	}
 	fds->job = job;
+	queue_put(job);
 	fds->count = 0;
 	return false;
 }

@@ -5,8 +5,10 @@
  * Behind a descriptor may be a file system that the peer itself serves (FUSE) and whose every
  * operation, the flush at close included, takes as long as it likes; or a TCP socket whose last
  * close lingers. So only eventfds and shared memory are ever used or closed on the control thread.
- * All else is kept until the session is over and then closed by a thread made for that; until it is done
- * the back end takes no other peer, so what a peer can hold up is its own port. Control thread.
+ * All else is kept until the session is over and then closed by one of a few threads there are for
+ * that; until it is done the back end takes no other peer, so what a peer can hold up is its own port
+ * (and, when it has company enough to hold up all the threads, those of others that send such things).
+ * Control thread.
  */
 #ifndef VHOST_USER_PEER_FDS_H
 #define VHOST_USER_PEER_FDS_H
@@ -20,6 +22,12 @@ enum peer_fd_kind {
 };
 
 enum peer_fd_kind peer_fd_kind(int fd);
+
+#define PEER_FDS_CLOSERS 8u
+
+/* Starts the threads, with the caller's signal mask: before the process gives up the right to. Again:
+ * nothing to do. 0 or -errno. */
+must_check int peer_fds_start(void);
 
 #define PEER_FDS_MAX 320u /* more than two messages can carry */
 

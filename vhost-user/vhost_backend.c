@@ -26,6 +26,8 @@ static void offer_features(struct vhost_backend *be, uint64_t device)
 
 static int init_parts(struct vhost_backend *be, const struct vhost_backend_config *config)
 {
+	int err;
+
 	be->loop = config->loop;
 	be->role = config->role;
 	be->ops = config->ops;
@@ -47,7 +49,8 @@ static int init_parts(struct vhost_backend *be, const struct vhost_backend_confi
 	be->null_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (be->null_fd < 0)
 		return -errno;
-	return peer_memory_install_handler();
+	err = peer_fds_start();
+	return err ? err : peer_memory_install_handler();
 }
 
 void backend_free(struct vhost_backend *be)

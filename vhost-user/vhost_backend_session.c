@@ -1,7 +1,5 @@
 #include <assert.h>
 #include <errno.h>
-#include <linux/sockios.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -28,10 +26,10 @@ static void drop_fds(struct vhost_backend *be, struct vhost_msg *msg)
 /* What the peer has sent and nobody has read is closed with the socket, descriptors and all. */
 static void close_socket(struct vhost_backend *be)
 {
-	int unread = 0;
+	char byte;
 
 	shutdown(be->fd, SHUT_RDWR); /* nothing comes any more */
-	if (ioctl(be->fd, SIOCINQ, &unread) < 0 || unread > 0)
+	if (recv(be->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0)
 		peer_fds_keep(&be->fds, be->fd);
 	else
 		close(be->fd);

@@ -9,6 +9,7 @@
 
 #include "core/log.h"
 #include "core/loop.h"
+#include "vhost-user/peer_fds.h"
 #include "vhost-user/peer_memory.h"
 #include "vswitch/control.h"
 #include "vswitch/options.h"
@@ -99,6 +100,24 @@ static void main_stop(void *opaque)
 	loop_stop(opaque);
 }
 
+/* What peers may do to us beyond their messages. */
+static int main_prepare_for_peers(void)
+{
+	int err;
+
+	if (peer_memory_install_handler() < 0) {
+		log_err("the SIGBUS handler cannot be installed");
+		return -1;
+	}
+	main_driver_signals(SIG_BLOCK);
+	err = peer_fds_start();
+	main_driver_signals(SIG_UNBLOCK);
+	if (err)
+		log_err("the threads that close peers' descriptors did not start: %s",
+			strerror(-err));
+	return err;
+}
+
 /* The EAL is up. Returns the exit status. */
 static int main_run(const struct options *options)
 {
@@ -122,10 +141,8 @@ static int main_run(const struct options *options)
 	interrupt = loop_signal_add(loop, SIGINT, main_stop, loop);
 	if (!terminate || !interrupt)
 		goto out;
-	if (peer_memory_install_handler() < 0) {
-		log_err("the SIGBUS handler cannot be installed");
+	if (main_prepare_for_peers() < 0)
 		goto out;
-	}
 	port_ethdev_set_pool_size(options->mbufs);
 	if (switch_create(&config, &sw) < 0 || main_add_uplinks(sw, options) < 0)
 		goto out;

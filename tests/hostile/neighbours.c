@@ -4,11 +4,12 @@
  * other and looked at byte by byte.
  *
  * usage: neighbours PID SOCKET SOCKET [SOCKET SOCKET]...
- * PID is the switch's: the time its main thread or we waited for a CPU is told from the rest.
+ * PID is the switch's: the time its threads or we waited for a CPU is told from the rest.
  * Prints "ready" once frames pass everywhere; ends when its standard input does, after the last
  * frame has arrived or SETTLE_MS, with one line of JSON: what was sent, what arrived, what is lost, what came
  * twice or changed, and in microseconds how long the switch took to answer GET_FEATURES beside, with and without that.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/virtio_net.h>
@@ -37,6 +38,7 @@
 #define CALL_OUT_MS 5u		 /* a frame to all, so that one goes to the hostile guest too */
 #define HEADER sizeof(struct virtio_net_hdr_v1)
 #define SAMPLES 100000u
+#define MAX_THREADS 64u
 
 struct neighbour {
 	int fd;
@@ -51,7 +53,8 @@ struct neighbour {
 static struct neighbour *all;
 static unsigned int count;
 static uint32_t samples[SAMPLES], own_samples[SAMPLES];
-static int schedstats[2]; /* of the switch's main thread and ours */
+static int schedstats[MAX_THREADS]; /* of the switch's threads and ours */
+static unsigned int thread_count;
 static unsigned int sample_count;
 
 __attribute__((noreturn, format(printf, 1, 2))) static void die(const char *format, ...)
@@ -66,13 +69,13 @@ __attribute__((noreturn, format(printf, 1, 2))) static void die(const char *form
 	exit(1);
 }
 
-/* Nanoseconds both threads were ready to run and did not. */
+/* Nanoseconds that these threads were ready to run and did not. */
 static uint64_t cpu_wait(void)
 {
 	unsigned long long sum = 0, ran, waited;
 	char text[128];
 
-	for (unsigned int i = 0; i < 2; i++) {
+	for (unsigned int i = 0; i < thread_count; i++) {
 		ssize_t n = pread(schedstats[i], text, sizeof(text) - 1, 0);
 
 		text[MAX(n, 0)] = '\0';
@@ -82,15 +85,31 @@ static uint64_t cpu_wait(void)
 	return sum;
 }
 
-static void watch_cpu(const char *pid)
+static void watch_thread(const char *process, const char *thread)
 {
 	char path[64];
 
-	snprintf(path, sizeof(path), "/proc/%s/schedstat", pid);
-	schedstats[0] = open(path, O_RDONLY | O_CLOEXEC);
-	schedstats[1] = open("/proc/self/schedstat", O_RDONLY | O_CLOEXEC);
-	if (schedstats[0] < 0 || schedstats[1] < 0)
+	snprintf(path, sizeof(path), "/proc/%.16s/task/%.16s/schedstat", process, thread);
+	if (thread_count == MAX_THREADS)
+		return;
+	schedstats[thread_count] = open(path, O_RDONLY | O_CLOEXEC);
+	thread_count += schedstats[thread_count] >= 0;
+}
+
+static void watch_process(const char *pid)
+{
+	struct dirent *entry;
+	char path[64];
+	DIR *tasks;
+
+	snprintf(path, sizeof(path), "/proc/%.16s/task", pid);
+	tasks = opendir(path);
+	if (!tasks)
 		die("no process %s", pid);
+	while ((entry = readdir(tasks)))
+		if (entry->d_name[0] != '.')
+			watch_thread(pid, entry->d_name);
+	closedir(tasks);
 }
 
 static void address(uint8_t mac[6], unsigned int index)
@@ -419,7 +438,8 @@ int main(int argc, char **argv)
 		fputs("usage: neighbours PID SOCKET SOCKET [SOCKET SOCKET]...\n", stderr);
 		return 2;
 	}
-	watch_cpu(argv[1]);
+	watch_process(argv[1]);
+	watch_process("self");
 	all = calloc(count, sizeof(*all));
 	if (!all)
 		die("no memory");

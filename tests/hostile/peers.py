@@ -1,5 +1,6 @@
 """One port's peer does its worst while the ports beside it carry numbered frames; and what came of it."""
 
+import fcntl
 import json
 import os
 import pathlib
@@ -16,6 +17,11 @@ NEIGHBOURS = BUILD / "tests/hostile/neighbours"
 SANITIZED = os.environ.get("SANITIZE", "none") != "none"
 # The C library's heap grows by arenas and keeps what it had; one leaked byte a session shows anyway.
 RSS_BOUND_KIB = 2048
+
+
+def seal_future_writes(fd):
+    """F_SEAL_FUTURE_WRITE: what is mapped stays so."""
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, 0x10)
 
 
 def percentiles(values):
@@ -103,13 +109,23 @@ class Scene:
         *table, figures = done.stdout.splitlines()
         return "\n".join(table), json.loads(figures)
 
+    def descriptors(self):
+        """How many the switch has open, once that has been the same for a while: some are closed aside."""
+        counts = [0] * 10
+        end = time.monotonic() + 30
+        while len(set(counts)) > 1 or not counts[0]:
+            assert time.monotonic() < end, "descriptors come and go"
+            time.sleep(0.02)
+            counts = [*counts[1:], len(os.listdir(f"/proc/{self.pid}/fd"))]
+        return counts[0]
+
     def held(self):
         """(descriptors, KiB of memory of its own) the switch holds, with nobody on the hostile port."""
         wait_for(lambda: not self.switch.port("evil")["connected"], what="the hostile peer's end")
         wait_for(lambda: self.switch.port("evil")["rings"] == 0, what="the hostile peer's rings")
         status = pathlib.Path(f"/proc/{self.pid}/status").read_text()
         anonymous = next(line for line in status.splitlines() if line.startswith("RssAnon:"))
-        return len(os.listdir(f"/proc/{self.pid}/fd")), int(anonymous.split()[1])
+        return self.descriptors(), int(anonymous.split()[1])
 
     def finish(self):
         """Ends the neighbours: what they and the asker found."""

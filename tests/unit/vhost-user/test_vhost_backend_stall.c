@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <arpa/inet.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -246,8 +247,9 @@ static void silence_ends(void **state)
 
 	close(fd);
 	/* Meanwhile, and for as long: a peer that asks and asks and does not listen. */
-	while (send(f->neighbour_fd, header, sizeof(header), MSG_DONTWAIT | MSG_NOSIGNAL) > 0)
-		usleep(10);
+	while (send(f->neighbour_fd, header, sizeof(header), MSG_DONTWAIT | MSG_NOSIGNAL) > 0 ||
+	       errno == EAGAIN)
+		usleep(50);
 	owner_wait(f->owner, f->owner->gones == 1);
 	assert_int_equal(vhost_backend_fault_count(f->owner->be, VHOST_FAULT_MSG_TIMEOUT), 1);
 	owner_wait(f->neighbour, f->neighbour->gones == 1);
