@@ -4,8 +4,8 @@ Every client owns one VM (real vmm, tiny guest that halts) and knows what it was
 possibilities, one where the last request was answered, two where the answer was lost with the
 daemon. After each restart the host must have come to rest in one of them: each guest runs once or
 not at all, those nobody was changing run on in the very process they had, those whose vmm died
-meanwhile are treated by their policy, and the run directory, the switch's ports and the store tell
-the same.
+meanwhile are treated by their policy, the switch runs once, also if it died meanwhile, and the run
+directory, the switch's ports and the store tell the same.
 """
 
 import contextlib
@@ -232,7 +232,8 @@ class Loop:
         self.clients = [Client(self.host, f"g{number}", rng) for number in range(clients)]
         self.clients.append(Uplinker(self.host, "up0", rng))
         self.failures = []
-        self.figures = {"cycles": 0, "killed_at_start": 0, "launch_killed": 0, "vmms_killed": 0, "answered": 0,
+        self.figures = {"cycles": 0, "killed_at_start": 0, "launch_killed": 0, "vmms_killed": 0,
+                        "switches_killed": 0, "answered": 0,
                         "lost": 0, "readopted": 0, "restart_ms": []}
 
     def work(self, client):
@@ -272,6 +273,10 @@ class Loop:
             thread.join()
         if self.failures:
             raise self.failures[0]
+        if self.rng.random() < 0.1:
+            self.figures["switches_killed"] += 1
+            for pid, _ in self.host.processes()["vswitch"]:
+                kill(pid)
         for client in self.clients:
             if self.rng.random() < 0.3:
                 self.figures["vmms_killed"] += client.bereave()
