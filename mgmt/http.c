@@ -1,6 +1,5 @@
 #include "mgmt/http.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <malloc.h>
 #include <stdarg.h>
@@ -303,34 +302,9 @@ static void *http_on_line(void *opaque, const char *uri, struct MHD_Connection *
 	return NULL;
 }
 
-static int hex_digit(char c)
-{
-	return isdigit((unsigned char)c) ? c - '0' : tolower((unsigned char)c) - 'a' + 10;
-}
-
-/*
- * Only what need not be escaped is unescaped (RFC 3986 2.3): no %2F becomes a separator and no %00
- * an end, and no name of ours has such a character.
- */
 static size_t http_unescape(void *opaque, struct MHD_Connection *conn, char *text)
 {
-	char *to = text;
-
-	for (const char *from = text; *from; from++) {
-		int c;
-
-		*to++ = *from;
-		if (*from != '%' || !isxdigit((unsigned char)from[1]) ||
-		    !isxdigit((unsigned char)from[2]))
-			continue;
-		c = hex_digit(from[1]) << 4 | hex_digit(from[2]);
-		if (c < 0x80 && (isalnum(c) || (c && strchr("-._~", c)))) {
-			to[-1] = (char)c;
-			from += 2;
-		}
-	}
-	*to = '\0';
-	return (size_t)(to - text);
+	return router_unescape(text);
 }
 
 static void http_on_completed(void *opaque, struct MHD_Connection *conn, void **slot,

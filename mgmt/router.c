@@ -1,6 +1,33 @@
 #include "mgmt/router.h"
 
+#include <ctype.h>
 #include <stdio.h>
+
+static int hex_digit(char c)
+{
+	return isdigit((unsigned char)c) ? c - '0' : tolower((unsigned char)c) - 'a' + 10;
+}
+
+size_t router_unescape(char *path)
+{
+	char *to = path;
+
+	for (const char *from = path; *from; from++) {
+		int c;
+
+		*to++ = *from;
+		if (*from != '%' || !isxdigit((unsigned char)from[1]) ||
+		    !isxdigit((unsigned char)from[2]))
+			continue;
+		c = hex_digit(from[1]) << 4 | hex_digit(from[2]);
+		if (c < 0x80 && (isalnum(c) || (c && strchr("-._~", c)))) {
+			to[-1] = (char)c;
+			from += 2;
+		}
+	}
+	*to = '\0';
+	return (size_t)(to - path);
+}
 
 static bool pattern_matches(const char *pattern, const char *path, struct route_match *match)
 {

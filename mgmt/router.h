@@ -28,6 +28,12 @@ struct route_match {
 	char allowed[64]; /* with 405: the path's methods, for the Allow header */
 };
 
+/*
+ * In place; the new length. Only what need not be escaped is unescaped (RFC 3986 2.3): no %2F becomes
+ * a separator and no %00 an end, and no name of ours has such a character.
+ */
+size_t router_unescape(char *path);
+
 /* routes ends with method == NULL. 0, or the HTTP status of the refusal: 404 or 405. */
 must_check int router_find(const struct route *routes, const char *method, const char *path,
 			   struct route_match *match);

@@ -56,6 +56,30 @@ static void test_wrong_method_names_the_right_ones(void **state)
 	assert_string_equal(match.allowed, "GET");
 }
 
+static void test_unescape(void **state)
+{
+	static const char *const pairs[][2] = {
+		{ "", "" },
+		{ "/v1/vms", "/v1/vms" },
+		{ "%67%31", "g1" },
+		{ "a%2Db%2db", "a-b-b" },
+		{ "%7E%5f%2e", "~_." },
+		{ "a%2fb%2F", "a%2fb%2F" },
+		{ "%00%0a%20%7f%80%ff", "%00%0a%20%7f%80%ff" },
+		{ "%25%36%37", "%2567" },
+		{ "%", "%" },
+		{ "%6", "%6" },
+		{ "%6g%g6%%61", "%6g%g6%a" },
+	};
+	char path[64];
+
+	for (size_t i = 0; i < ARRAY_SIZE(pairs); i++) {
+		strcpy(path, pairs[i][0]);
+		assert_int_equal(router_unescape(path), strlen(pairs[i][1]));
+		assert_string_equal(path, pairs[i][1]);
+	}
+}
+
 static void test_part_that_is_too_long(void **state)
 {
 	char path[300];
@@ -76,6 +100,7 @@ int main(void)
 		cmocka_unit_test(test_params),
 		cmocka_unit_test(test_unknown_paths),
 		cmocka_unit_test(test_wrong_method_names_the_right_ones),
+		cmocka_unit_test(test_unescape),
 		cmocka_unit_test(test_part_that_is_too_long),
 	};
 
