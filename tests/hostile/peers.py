@@ -1,5 +1,6 @@
 """One port's peer does its worst while the ports beside it carry numbered frames; and what came of it."""
 
+import ctypes
 import fcntl
 import json
 import os
@@ -22,6 +23,13 @@ RSS_BOUND_KIB = 2048
 def seal_future_writes(fd):
     """F_SEAL_FUTURE_WRITE: what is mapped stays so."""
     fcntl.fcntl(fd, fcntl.F_ADD_SEALS, 0x10)
+
+
+def punch_hole(fd, offset, size):
+    """Gives pages of a file back; they read as zeroes."""
+    keep_size, punch = 1, 2
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.fallocate64(fd, keep_size | punch, ctypes.c_long(offset), ctypes.c_long(size)) == 0
 
 
 def percentiles(values):
