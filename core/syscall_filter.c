@@ -59,21 +59,37 @@ static int build(scmp_filter_ctx filter, const struct syscall_rule *rules, size_
 	return err;
 }
 
-int syscall_filter_install(const char *name, const struct syscall_rule *rules, size_t count,
-			   enum syscall_filter_scope scope)
+static int install(const char *name, scmp_filter_ctx filter, int err)
 {
-	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
-	int err = -ENOMEM;
-
-	if (filter) {
-		err = build(filter, rules, count, scope);
-		if (!err)
-			err = seccomp_load(filter);
-		seccomp_release(filter);
-	}
+	if (!err)
+		err = seccomp_load(filter);
+	seccomp_release(filter);
 	if (err)
 		log_err("cannot install the system call filter of %s: %s; it needs a kernel with "
 			"CONFIG_SECCOMP_FILTER",
 			name, strerror(-err));
 	return err;
+}
+
+int syscall_filter_forbid(const char *name, const int *numbers, size_t count)
+{
+	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
+	int err;
+
+	if (!filter)
+		return -ENOMEM;
+	err = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2);
+	for (size_t i = 0; i < count && !err; i++)
+		err = seccomp_rule_add(filter, SCMP_ACT_KILL_PROCESS, numbers[i], 0);
+	return install(name, filter, err);
+}
+
+int syscall_filter_install(const char *name, const struct syscall_rule *rules, size_t count,
+			   enum syscall_filter_scope scope)
+{
+	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
+
+	if (!filter)
+		return -ENOMEM;
+	return install(name, filter, build(filter, rules, count, scope));
 }

@@ -37,4 +37,10 @@ enum syscall_filter_scope {
 must_check int syscall_filter_install(const char *name, const struct syscall_rule *rules,
 				      size_t count, enum syscall_filter_scope scope);
 
+/*
+ * The other way round, for a program that starts others and leaves them to their own lists: these
+ * calls (SCMP_SYS(name)) kill, in it and in all it will start. Called by its only thread.
+ */
+must_check int syscall_filter_forbid(const char *name, const int *numbers, size_t count);
+
 #endif

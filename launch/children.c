@@ -57,8 +57,8 @@ uint64_t process_start_time(pid_t pid)
 	return start_time;
 }
 
-/* A uid this program gives away, in all four kinds. */
-static bool process_is_ours(pid_t pid)
+/* The switch's uid, or one given to a VM of our run directory, in all four kinds. */
+static bool process_is_ours(const struct run_dirs *dirs, pid_t pid)
 {
 	unsigned int uid[4];
 	char buf[4096];
@@ -69,15 +69,15 @@ static bool process_is_ours(pid_t pid)
 	p = strstr(buf, "\nUid:");
 	if (!p || sscanf(p, "\nUid: %u %u %u %u", &uid[0], &uid[1], &uid[2], &uid[3]) != 4)
 		return false;
-	for (unsigned int i = 0; i < 4; i++) {
-		if (uid[i] != LAUNCH_SWITCH_UID &&
-		    (uid[i] < LAUNCH_VM_UID_FIRST || uid[i] > LAUNCH_VM_UID_LAST))
-			return false;
-	}
-	return true;
+	if (uid[1] != uid[0] || uid[2] != uid[0] || uid[3] != uid[0])
+		return false;
+	return uid[0] == LAUNCH_SWITCH_UID ||
+	       (uid[0] >= LAUNCH_VM_UID_FIRST && uid[0] <= LAUNCH_VM_UID_LAST &&
+		dirs_know_uid(dirs, uid[0]));
 }
 
-int process_kill(pid_t pid, uint64_t start_time, int signo, struct launch_error *error)
+int process_kill(const struct run_dirs *dirs, pid_t pid, uint64_t start_time, int signo,
+		 struct launch_error *error)
 {
 	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
 	int err = 0;
@@ -91,9 +91,9 @@ int process_kill(pid_t pid, uint64_t start_time, int signo, struct launch_error 
 		err = launch_refuse(error, RPC_NOT_FOUND, "start_time",
 				    "process %d is another one: it started at %" PRIu64, pid,
 				    process_start_time(pid));
-	else if (!process_is_ours(pid))
+	else if (!process_is_ours(dirs, pid))
 		err = launch_refuse(error, RPC_REFUSED, "pid",
-				    "process %d is neither a vmm nor a vswitch", pid);
+				    "process %d is neither a vmm nor a vswitch of ours", pid);
 	else if (syscall(SYS_pidfd_send_signal, fd, signo, NULL, 0) < 0)
 		err = launch_refuse(error, errno == ESRCH ? RPC_NOT_FOUND : RPC_HOST_FAILURE,
 				    "pid", "process %d: %s", pid, strerror(errno));
@@ -155,15 +155,6 @@ int children_add(struct launch *launch, pid_t pid, uid_t uid, uint64_t *start_ti
 	}
 	*start_time = child->start_time;
 	return 0;
-}
-
-bool children_have_uid(const struct launch *launch, uid_t uid)
-{
-	for (const struct child *child = launch->children; child; child = child->next) {
-		if (child->uid == uid)
-			return true;
-	}
-	return false;
 }
 
 void children_forget(struct launch *launch)

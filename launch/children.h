@@ -12,15 +12,15 @@ uint64_t process_start_time(pid_t pid);
 
 /* Watches a new child. 0 or -errno; start_time is its own. */
 must_check int children_add(struct launch *launch, pid_t pid, uid_t uid, uint64_t *start_time);
-bool children_have_uid(const struct launch *launch, uid_t uid);
 /* Stops watching; the processes go on. */
 void children_forget(struct launch *launch);
 
 /*
- * Signals a process of the switch's or a VM's uid, if it is the one that started at start_time.
+ * Signals a process of the switch's uid or that of a VM in our run directory, if it is the one that
+ * started at start_time.
  * 0, or -EINVAL with error.
  */
-must_check int process_kill(pid_t pid, uint64_t start_time, int signo,
-			    struct launch_error *error);
+must_check int process_kill(const struct run_dirs *dirs, pid_t pid, uint64_t start_time,
+			    int signo, struct launch_error *error);
 
 #endif

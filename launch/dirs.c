@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/socket.h>
@@ -49,6 +50,24 @@ static int failed(char *why, size_t why_size, const char *what, const char *name
 	return -err;
 }
 
+/* How many entries it has; 0 when that cannot be told. */
+static unsigned int count_entries(int parent)
+{
+	int fd = openat(parent, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	unsigned int n = 0;
+
+	if (!dir) {
+		if (fd >= 0)
+			close(fd);
+		return 0;
+	}
+	while (readdir(dir))
+		n++;
+	closedir(dir);
+	return n - 2; /* . and .. */
+}
+
 /* Makes a directory or takes the one that is there; its owner and mode are ours in both cases. */
 static int make_dir(int parent, const char *name, uid_t uid, gid_t gid, mode_t mode, char *why,
 		    size_t why_size)
@@ -68,6 +87,19 @@ static int make_dir(int parent, const char *name, uid_t uid, gid_t gid, mode_t m
 		return err;
 	}
 	return fd;
+}
+
+/* One more in a directory that the client may fill. */
+static int make_one_of_many(int parent, const char *name, uid_t uid, gid_t gid, mode_t mode,
+			    char *why, size_t why_size)
+{
+	struct stat st;
+
+	if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) < 0 && count_entries(parent) >= DIRS_MAX) {
+		snprintf(why, why_size, "%s: there are %u already, and no more are made", name, DIRS_MAX);
+		return -EDQUOT;
+	}
+	return make_dir(parent, name, uid, gid, mode, why, why_size);
 }
 
 static int open_run(const char *path, char *why, size_t why_size)
@@ -133,7 +165,87 @@ int dirs_lock(const struct run_dirs *dirs)
 
 int dirs_open_vm(const struct run_dirs *dirs, const char *id, char *why, size_t why_size)
 {
-	return make_dir(dirs->vms, id, 0, dirs->mgmt_uid, 0750, why, why_size);
+	return make_one_of_many(dirs->vms, id, 0, dirs->mgmt_uid, 0750, why, why_size);
+}
+
+int dirs_set_uid(const struct run_dirs *dirs, int dir, uid_t uid, char *why, size_t why_size)
+{
+	int fd = openat(dir, "uid", O_RDONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0);
+
+	if (fd < 0 || fchown(fd, uid, dirs->mgmt_uid) < 0) {
+		int err = failed(why, why_size, "making", "uid");
+
+		if (fd >= 0)
+			close(fd);
+		return err;
+	}
+	close(fd);
+	return 0;
+}
+
+/* The lock of its log tells. */
+static bool vm_lives(const struct run_dirs *dirs, const char *id)
+{
+	int dir = openat(dirs->vms, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	char why[128];
+	int log;
+
+	if (dir < 0)
+		return false;
+	log = dirs_open_log(dir, why, sizeof(why));
+	close(dir);
+	if (log >= 0)
+		close(log);
+	return log == -EBUSY;
+}
+
+/* The next VM of this uid in the listing, or NULL. */
+static const char *next_of_uid(const struct run_dirs *dirs, DIR *list, uid_t uid)
+{
+	struct dirent *entry;
+	char path[NAME_MAX + 8];
+	struct stat st;
+
+	while ((entry = readdir(list))) {
+		snprintf(path, sizeof(path), "%s/uid", entry->d_name);
+		if (entry->d_name[0] != '.' &&
+		    fstatat(dirs->vms, path, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_uid == uid)
+			return entry->d_name;
+	}
+	return NULL;
+}
+
+static DIR *list_vms(const struct run_dirs *dirs)
+{
+	int fd = openat(dirs->vms, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *list = fd < 0 ? NULL : fdopendir(fd);
+
+	if (fd >= 0 && !list)
+		close(fd);
+	return list;
+}
+
+bool dirs_know_uid(const struct run_dirs *dirs, uid_t uid)
+{
+	DIR *list = list_vms(dirs);
+	bool known = list && next_of_uid(dirs, list, uid);
+
+	if (list)
+		closedir(list);
+	return known;
+}
+
+bool dirs_uid_is_taken(const struct run_dirs *dirs, uid_t uid, const char *id)
+{
+	DIR *list = list_vms(dirs);
+	bool taken = !list; /* who cannot tell does not give it away */
+	const char *other;
+
+	while (list && !taken && (other = next_of_uid(dirs, list, uid)))
+		taken = strcmp(other, id) && vm_lives(dirs, other);
+	if (list)
+		closedir(list);
+	return taken;
 }
 
 /*
@@ -183,7 +295,7 @@ int dirs_release_vm(const struct run_dirs *dirs, const char *id, char *why, size
 int dirs_prepare_port(const struct run_dirs *dirs, const char *id, gid_t gid, char *why,
 		      size_t why_size)
 {
-	int fd = make_dir(dirs->ports, id, LAUNCH_SWITCH_UID, gid, 02750, why, why_size);
+	int fd = make_one_of_many(dirs->ports, id, LAUNCH_SWITCH_UID, gid, 02750, why, why_size);
 
 	if (fd < 0)
 		return fd;

@@ -3,7 +3,8 @@
  * root, so that no unprivileged process can put a symlink in its way; who may pass is the group.
  *
  *	RUN/vswitch/            root:mgmt 0751      control.sock (mgmt 0600), log, run/ (switch 0700)
- *	RUN/vms/ID/             root:mgmt 0750      control.sock, console.sock (mgmt 0600), exit.json, log
+ *	RUN/vms/ID/             root:mgmt 0750      control.sock, console.sock (mgmt 0600), exit.json, log,
+ *	                                            uid (the VM's, 0000: its owner says whose ID is)
  *	RUN/ports/ID/           switch:VM 2750      sock, bound by the switch with mode 0660
  *
  * Functions return 0, a descriptor, or -errno with a line in `why`.
@@ -33,12 +34,22 @@ must_check int dirs_init(struct run_dirs *dirs, const char *run_dir, uid_t mgmt_
  */
 must_check int dirs_lock(const struct run_dirs *dirs);
 
-/* RUN/vms/ID, made when it is not there. */
+#define DIRS_MAX 1024u /* VMs, and as many ports: what a client can have made */
+
+/* RUN/vms/ID, made when it is not there. -EDQUOT: there are too many. */
 must_check int dirs_open_vm(const struct run_dirs *dirs, const char *id, char *why,
 			    size_t why_size);
 /* -EBUSY: its vmm lives. -ENOENT: not there. */
 must_check int dirs_release_vm(const struct run_dirs *dirs, const char *id, char *why,
 			       size_t why_size);
+
+/* Notes whose this VM directory is. */
+must_check int dirs_set_uid(const struct run_dirs *dirs, int dir, uid_t uid, char *why,
+			    size_t why_size);
+/* Whether a VM of this uid was started in our run directory, by us or an earlier vmm-launch. */
+bool dirs_know_uid(const struct run_dirs *dirs, uid_t uid);
+/* Whether one other than ID lives. */
+bool dirs_uid_is_taken(const struct run_dirs *dirs, uid_t uid, const char *id);
 
 must_check int dirs_prepare_port(const struct run_dirs *dirs, const char *id, gid_t gid,
 				 char *why, size_t why_size);

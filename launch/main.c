@@ -15,6 +15,7 @@
 
 #include "launch/children.h"
 #include "launch/methods.h"
+#include "launch/walls.h"
 
 #define TURN_POLL_MS 5
 #define RPC_FD	     3
@@ -227,6 +228,9 @@ static int run(struct launch *launch)
 	char why[256];
 	int err;
 
+	err = walls_raise(launch->options.switch_caps);
+	if (err)
+		return err;
 	err = dirs_init(&launch->dirs, launch->options.run_dir, launch->options.mgmt_uid, why,
 			sizeof(why));
 	if (err) {

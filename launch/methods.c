@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdio.h>
 
+#include "core/ratelimit.h"
 #include "launch/children.h"
 #include "launch/programs.h"
 
@@ -16,7 +17,12 @@
 
 static void fail(struct rpc_call *call, const struct launch_error *error)
 {
-	log_warn("refused: %s%s%s", error->field, error->field[0] ? ": " : "", error->why);
+	static struct ratelimit limit = RATELIMIT_INIT(10000, 50);
+	uint32_t held_back;
+
+	/* The client may ask for nonsense without end. */
+	if (ratelimit_pass(&limit, &held_back))
+		log_warn("refused: %s%s%s", error->field, error->field[0] ? ": " : "", error->why);
 	rpc_fail(call, error->code, error->field[0] ? error->field : NULL, "%s", error->why);
 }
 
@@ -175,6 +181,8 @@ static void reply_directory(struct rpc_call *call, int err, const char *why)
 	struct launch_error error;
 	int code = err == -ENOENT ? RPC_NOT_FOUND : err == -EBUSY ? RPC_BUSY : RPC_HOST_FAILURE;
 
+	if (err == -EDQUOT)
+		code = RPC_REFUSED;
 	if (!err) {
 		rpc_reply(call, json_null());
 		return;
@@ -241,6 +249,7 @@ static void handle_process_kill(struct rpc_call *call, const json_t *params, voi
 {
 	static const char *const keys[] = {"pid", "start_time", "signal", NULL};
 	json_int_t pid, start_time, signo;
+	const struct launch *launch = opaque;
 	struct launch_error error;
 	int err;
 
@@ -254,7 +263,7 @@ static void handle_process_kill(struct rpc_call *call, const json_t *params, voi
 	if (!err && signo != SIGKILL && signo != SIGTERM)
 		err = bad(&error, "signal", "9 or 15");
 	if (!err)
-		err = process_kill((pid_t)pid, (uint64_t)start_time, (int)signo, &error);
+		err = process_kill(&launch->dirs, (pid_t)pid, (uint64_t)start_time, (int)signo, &error);
 	if (err)
 		fail(call, &error);
 	else

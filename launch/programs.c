@@ -252,15 +252,21 @@ int programs_start_vm(struct launch *launch, const char *id, uid_t uid, const js
 
 	dir = dirs_open_vm(&launch->dirs, id, why, sizeof(why));
 	if (dir < 0)
-		return launch_refuse(error, RPC_HOST_FAILURE, NULL, "%s", why);
+		return launch_refuse(error, dir == -EDQUOT ? RPC_REFUSED : RPC_HOST_FAILURE,
+				     dir == -EDQUOT ? "id" : NULL, "%s", why);
 	vm.log_fd = dirs_open_log(dir, why, sizeof(why));
 	if (vm.log_fd < 0) {
 		err = refuse_log(error, id, vm.log_fd, why);
 		goto out_dir;
 	}
-	if (children_have_uid(launch, uid)) {
+	if (dirs_uid_is_taken(&launch->dirs, uid, id)) {
 		err = launch_refuse(error, RPC_REFUSED, "uid", "uid %u: another VM runs under it",
 				    uid);
+		goto out_log;
+	}
+	err = dirs_set_uid(&launch->dirs, dir, uid, why, sizeof(why));
+	if (err) {
+		err = launch_refuse(error, RPC_HOST_FAILURE, NULL, "%s", why);
 		goto out_log;
 	}
 	err = vm_files_open(launch, dir, id, uid, config, &files, error);

@@ -367,6 +367,29 @@ def test_processes_outlive_launch_and_are_found_again(launch):
     assert again["pid"] != vm["pid"]
 
 
+def test_launch_itself(launch):
+    """Root with the least of it, and nobody listened to but who is at the other end of its socket."""
+    launch.spawn()
+    launch.call("switch.spawn")
+    said = status(launch.process.pid)
+    names = "chown dac_override fowner fsetid kill setgid setuid setpcap sys_admin sys_resource"
+    numbers = {"chown": 0, "dac_override": 1, "fowner": 3, "fsetid": 4, "kill": 5, "setgid": 6, "setuid": 7,
+               "setpcap": 8, "sys_admin": 21, "sys_resource": 24}
+    wanted = sum(1 << numbers[name] for name in names.split()) & int(status("self")["CapPrm"], 16)
+    for kind in ("CapPrm", "CapEff", "CapBnd"):
+        assert int(said[kind], 16) == wanted, kind
+    assert int(said["CapInh"], 16) == int(said["CapAmb"], 16) == 0
+    assert (said["NoNewPrivs"], said["Seccomp"]) == ("1", "2")
+    links = {fd: os.readlink(f"/proc/{launch.process.pid}/fd/{fd}")
+             for fd in os.listdir(f"/proc/{launch.process.pid}/fd")}
+    sockets = [fd for fd, link in links.items() if link.startswith("socket:")]
+    assert sockets == ["3"], links
+    inode = links["3"][8:-1]
+    lines = pathlib.Path(f"/proc/{launch.process.pid}/net/unix").read_text().splitlines()
+    line = next(words for words in map(str.split, lines) if words[6] == inode)
+    assert (line[3], line[5], len(line)) == ("00000000", "03", 7), line  # connected, no listener, no name
+
+
 def test_one_at_a_time(launch):
     """A successor waits for the one that still has a request to finish."""
     launch.spawn()
@@ -544,7 +567,8 @@ def assert_confined(pid):
     for said in threads:
         for kind in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
             assert int(said[kind], 16) == 0, kind
-        assert (said["NoNewPrivs"], said["Seccomp"], said["Seccomp_filters"]) == ("1", "2", "1")
+        # Its own list, and what vmm-launch has forbidden to all.
+        assert (said["NoNewPrivs"], said["Seccomp"], said["Seccomp_filters"]) == ("1", "2", "2")
     assert os.listdir(f"/proc/{pid}/root") == [] and os.listdir(f"/proc/{pid}/cwd") == []
     assert not [n for n in os.listdir(f"/proc/{pid}/fd") if os.path.isdir(f"/proc/{pid}/fd/{n}")]
     mounts = pathlib.Path(f"/proc/{pid}/mountinfo").read_text().splitlines()

@@ -43,18 +43,19 @@ static void test_only_our_programs_are_signalled(void **state)
 {
 	pid_t pid = start_child();
 	uint64_t start_time = process_start_time(pid);
+	const struct run_dirs dirs = { .vms = -1 };
 	struct launch_error error;
 
 	/* Another process of that pid. */
-	assert_true(process_kill(pid, start_time + 1, SIGKILL, &error) < 0);
+	assert_true(process_kill(&dirs, pid, start_time + 1, SIGKILL, &error) < 0);
 	assert_int_equal(error.code, RPC_NOT_FOUND);
 	/* The right one, but of a user that is not ours to give: the test's. */
-	assert_true(process_kill(pid, start_time, SIGKILL, &error) < 0);
+	assert_true(process_kill(&dirs, pid, start_time, SIGKILL, &error) < 0);
 	assert_int_equal(error.code, RPC_REFUSED);
 	assert_int_equal(waitpid(pid, NULL, WNOHANG), 0);
 	kill(pid, SIGKILL);
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
-	assert_true(process_kill(pid, start_time, SIGKILL, &error) < 0);
+	assert_true(process_kill(&dirs, pid, start_time, SIGKILL, &error) < 0);
 	assert_int_equal(error.code, RPC_NOT_FOUND);
 }
 
