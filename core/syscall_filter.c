@@ -6,13 +6,12 @@
 
 static int add_rule(scmp_filter_ctx filter, const struct syscall_rule *rule)
 {
-	uint32_t action = rule->error ? SCMP_ACT_ERRNO((uint16_t)rule->error) : SCMP_ACT_ALLOW;
 	int err;
 
 	if (!rule->values)
-		return seccomp_rule_add(filter, action, rule->number, 0);
+		return seccomp_rule_add(filter, SCMP_ACT_ALLOW, rule->number, 0);
 	for (size_t i = 0; i < rule->value_count; i++) {
-		err = seccomp_rule_add(filter, action, rule->number, 1,
+		err = seccomp_rule_add(filter, SCMP_ACT_ALLOW, rule->number, 1,
 				       SCMP_CMP(rule->arg, SCMP_CMP_MASKED_EQ, 0xffffffffu,
 						rule->values[i]));
 		if (err)

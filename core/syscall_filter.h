@@ -8,7 +8,6 @@
 #ifndef CORE_SYSCALL_FILTER_H
 #define CORE_SYSCALL_FILTER_H
 
-#include <errno.h>
 #include <seccomp.h> /* SCMP_SYS */
 
 #include "core/bits.h"
@@ -20,13 +19,10 @@ struct syscall_rule {
 	unsigned int arg;
 	const uint32_t *values;
 	size_t value_count;
-	int error; /* 0: allowed; else it is not made and fails with this */
 };
 
-#define SYSCALL_ALLOW(name) {SCMP_SYS(name), 0, NULL, 0, 0}
-#define SYSCALL_ALLOW_IF(name, argument, list) {SCMP_SYS(name), argument, list, ARRAY_SIZE(list), 0}
-/* As on an older kernel: for calls whose caller then makes another one, that can be judged better. */
-#define SYSCALL_ABSENT(name) {SCMP_SYS(name), 0, NULL, 0, ENOSYS}
+#define SYSCALL_ALLOW(name) {SCMP_SYS(name), 0, NULL, 0}
+#define SYSCALL_ALLOW_IF(name, argument, list) {SCMP_SYS(name), argument, list, ARRAY_SIZE(list)}
 
 enum syscall_filter_scope {
 	SYSCALL_FILTER_THREAD,	/* the calling thread and those it will start */

@@ -6,12 +6,10 @@
 #include <linux/capability.h>
 #include <linux/sockios.h>
 #include <linux/vfio.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -29,14 +27,9 @@ static const uint32_t families[] = {AF_UNIX};
 static const uint32_t protections[] = {PROT_NONE, PROT_READ, PROT_READ | PROT_WRITE};
 static const uint32_t fcntls[] = {F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC,
 				  F_GET_SEALS, F_ADD_SEALS};
-/* What pthread_create asks for, exactly: a thread, never a process. */
-static const uint32_t clones[] = {CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SYSVSEM |
-				  CLONE_SIGHAND | CLONE_THREAD | CLONE_SETTLS |
-				  CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID};
 static const uint32_t prctls[] = {PR_SET_NO_NEW_PRIVS};
-/* Peers: what was not read. Uplinks: net_tap tells its link and is set down with it; a PCI device is
- * stopped and unmapped. */
-static const uint32_t ioctls[] = {SIOCINQ, SIOCGIFFLAGS, SIOCSIFFLAGS, VFIO_DEVICE_SET_IRQS,
+/* Uplinks: net_tap tells its link and is set down with it; a PCI device is stopped and unmapped. */
+static const uint32_t ioctls[] = {SIOCGIFFLAGS, SIOCSIFFLAGS, VFIO_DEVICE_SET_IRQS,
 				  VFIO_DEVICE_RESET, VFIO_IOMMU_MAP_DMA, VFIO_IOMMU_UNMAP_DMA,
 				  VFIO_GROUP_UNSET_CONTAINER};
 
@@ -59,9 +52,6 @@ static const struct syscall_rule process_rules[] = {
 	SYSCALL_ALLOW(setsockopt), SYSCALL_ALLOW(getsockname), SYSCALL_ALLOW(chmod),
 	SYSCALL_ALLOW(fchmod), SYSCALL_ALLOW(unlink), SYSCALL_ALLOW(access),
 	SYSCALL_ALLOW(faccessat2),
-	/* A thread for each session that leaves odd descriptors behind (vhost-user/peer_fds). */
-	SYSCALL_ABSENT(clone3), SYSCALL_ALLOW_IF(clone, 0, clones),
-	SYSCALL_ALLOW(set_robust_list), SYSCALL_ALLOW(rseq),
 	/* Descriptors that peers sent, and those of uplinks. */
 	SYSCALL_ALLOW(close), SYSCALL_ALLOW(read), SYSCALL_ALLOW(readv), SYSCALL_ALLOW(write),
 	SYSCALL_ALLOW(writev), SYSCALL_ALLOW(dup), SYSCALL_ALLOW(dup3),

@@ -1,6 +1,6 @@
 /*
- * What the switch may still do once it is set up: no capability, no new file, process or kind
- * of socket, and on each forwarding thread a dozen system calls. What needs more is done
+ * What the switch may still do once it is set up: no capability, no new file, process, thread
+ * or kind of socket, and on each forwarding thread a dozen system calls. What needs more is done
  * before: uplinks declared on the command line, packet buffers, the control socket. Needs no EAL.
  */
 #ifndef VSWITCH_WALLS_H

@@ -22,7 +22,8 @@ DEPTH = -32600, -32700  # what is no request, or no JSON
 
 
 def holdings(launch):
-    """(descriptors, KiB of memory) of vmm-launch."""
+    """(descriptors, KiB of memory) of vmm-launch, which has begun its work."""
+    launch.call("launch.ready")
     said = status(launch.process.pid)
     return len(os.listdir(f"/proc/{launch.process.pid}/fd")), int(said["VmRSS"].split()[0])
 

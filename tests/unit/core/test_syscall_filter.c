@@ -19,7 +19,6 @@ static const struct syscall_rule rules[] = {
 	SYSCALL_ALLOW(getpid),
 	SYSCALL_ALLOW(futex),
 	SYSCALL_ALLOW_IF(fcntl, 1, fcntl_values),
-	SYSCALL_ABSENT(clone3),
 };
 
 /* How a child ends that does this behind the filter: its status, or minus its signal. */
@@ -50,13 +49,6 @@ static void act_allowed(void)
 	syscall(SYS_fcntl, 0, F_GETFL);
 	/* The kernel ignores the upper half of a command; the rule does too. */
 	syscall(SYS_fcntl, 0, 0xdead00000000ull | F_GETFD);
-}
-
-static void act_absent(void)
-{
-	install();
-	if (syscall(SYS_clone3, NULL, 0) != -1 || errno != ENOSYS)
-		syscall(SYS_exit_group, 1);
 }
 
 static void act_unlisted(void)
@@ -115,11 +107,6 @@ static void test_listed_calls_pass(void **state)
 	assert_int_equal(outcome(act_allowed), 0);
 }
 
-static void test_absent_call_fails(void **state)
-{
-	assert_int_equal(outcome(act_absent), 0);
-}
-
 static void test_others_kill(void **state)
 {
 	assert_int_equal(outcome(act_unlisted), -SIGSYS);
@@ -136,7 +123,6 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_listed_calls_pass),
-		cmocka_unit_test(test_absent_call_fails),
 		cmocka_unit_test(test_others_kill),
 		cmocka_unit_test(test_scope),
 	};

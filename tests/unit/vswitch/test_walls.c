@@ -48,6 +48,11 @@ static long start_process(void)
 	return syscall(SYS_fork);
 }
 
+static long start_thread(void)
+{
+	return syscall(SYS_clone3, NULL, 0);
+}
+
 static long write_anothers_memory(void)
 {
 	return syscall(SYS_process_vm_writev, getpid(), NULL, 0, NULL, 0, 0);
@@ -99,9 +104,9 @@ static long start_process_by_clone(void)
 	return syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, 0);
 }
 
-static long share_memory_with_process(void)
+static long start_thread_by_clone(void)
 {
-	return syscall(SYS_clone, CLONE_VM | SIGCHLD, NULL, NULL, NULL, 0);
+	return syscall(SYS_clone, CLONE_VM | CLONE_THREAD | CLONE_SIGHAND, NULL, NULL, NULL, 0);
 }
 
 static long open_device(void)
@@ -129,12 +134,12 @@ static long become_undumpable(void)
 static void forbidden_to_all(void **state)
 {
 	long (*const acts[])(void) = {
-		execute,	start_process, write_anothers_memory, signal_another,
+		execute,	start_process, start_thread, write_anothers_memory, signal_another,
 		speak_inet,	speak_netlink, speak_packet, load_bpf,		    use_ring,
 		mount_something, become_another,
 #if !defined(__SANITIZE_ADDRESS__)
 		open_device,	inject_input,  run_memory,   become_undumpable,
-		start_process_by_clone, share_memory_with_process,
+		start_process_by_clone, start_thread_by_clone,
 #endif
 	};
 
@@ -160,21 +165,9 @@ static long remove_file(void)
 	return unlink("/nowhere/at/all") < 0 && errno == ENOENT ? 0 : -1;
 }
 
-static void *idle(void *opaque)
-{
-	return opaque;
-}
-
-static long start_thread(void)
-{
-	pthread_t thread;
-
-	return pthread_create(&thread, NULL, idle, NULL) || pthread_join(thread, NULL) ? -1 : 0;
-}
-
 static void forbidden_to_lcores(void **state)
 {
-	long (*const acts[])(void) = {make_unix_socket, send_descriptor, remove_file, start_thread};
+	long (*const acts[])(void) = {make_unix_socket, send_descriptor, remove_file};
 
 	for (size_t i = 0; i < ARRAY_SIZE(acts); i++) {
 		assert_int_equal(outcome(acts[i], false), 0);
