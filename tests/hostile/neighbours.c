@@ -40,6 +40,11 @@
 #define SAMPLES 100000u
 #define MAX_THREADS 64u
 
+/* Nanoseconds that a thread was ready to run and did not: the switch's main one, ours, and others. */
+struct cpu_waits {
+	uint64_t ns[MAX_THREADS];
+};
+
 struct neighbour {
 	int fd;
 	uint8_t *memory;
@@ -47,15 +52,15 @@ struct neighbour {
 	int kick[2], call[2];
 	uint64_t sent, arrived, expected, lost, wrong, strange;
 	uint64_t asked; /* ns; 0: no question is open */
-	uint64_t waited; /* cpu_wait() then */
+	struct cpu_waits waits; /* then */
 };
 
 static struct neighbour *all;
 static unsigned int count;
 static uint32_t samples[SAMPLES], own_samples[SAMPLES];
-static int schedstats[MAX_THREADS]; /* of the switch's threads and ours */
-static unsigned int thread_count;
 static unsigned int sample_count;
+static int schedstats[MAX_THREADS];
+static unsigned int thread_count;
 
 __attribute__((noreturn, format(printf, 1, 2))) static void die(const char *format, ...)
 {
@@ -69,10 +74,9 @@ __attribute__((noreturn, format(printf, 1, 2))) static void die(const char *form
 	exit(1);
 }
 
-/* Nanoseconds that these threads were ready to run and did not. */
-static uint64_t cpu_wait(void)
+static void cpu_waits_read(struct cpu_waits *waits)
 {
-	unsigned long long sum = 0, ran, waited;
+	unsigned long long ran, waited;
 	char text[128];
 
 	for (unsigned int i = 0; i < thread_count; i++) {
@@ -80,9 +84,29 @@ static uint64_t cpu_wait(void)
 
 		text[MAX(n, 0)] = '\0';
 		if (sscanf(text, "%llu %llu", &ran, &waited) == 2)
-			sum += waited;
+			waits->ns[i] = waited;
 	}
-	return sum;
+}
+
+/*
+ * How long an answer had to wait for a CPU at least: we wait for the main thread, and that for one
+ * other at a time.
+ */
+static uint64_t cpu_waited(const struct cpu_waits *before)
+{
+	struct cpu_waits now = *before;
+	uint64_t in_turn = 0, most = 0;
+
+	cpu_waits_read(&now);
+	for (unsigned int i = 0; i < thread_count; i++) {
+		uint64_t grown = now.ns[i] - before->ns[i];
+
+		if (i < 2)
+			in_turn += grown;
+		else
+			most = MAX(most, grown);
+	}
+	return in_turn + most;
 }
 
 static void watch_thread(const char *process, const char *thread)
@@ -96,7 +120,7 @@ static void watch_thread(const char *process, const char *thread)
 	thread_count += schedstats[thread_count] >= 0;
 }
 
-static void watch_process(const char *pid)
+static void watch_others(const char *pid)
 {
 	struct dirent *entry;
 	char path[64];
@@ -107,7 +131,7 @@ static void watch_process(const char *pid)
 	if (!tasks)
 		die("no process %s", pid);
 	while ((entry = readdir(tasks)))
-		if (entry->d_name[0] != '.')
+		if (entry->d_name[0] != '.' && strcmp(entry->d_name, pid) != 0)
 			watch_thread(pid, entry->d_name);
 	closedir(tasks);
 }
@@ -325,7 +349,7 @@ static void take_answer(struct neighbour *n)
 	if (wire_receive(n->fd, &msg))
 		die("the switch hung up on an honest neighbour");
 	if (sample_count < SAMPLES) {
-		uint64_t took = clock_now_ns() - n->asked, waited = cpu_wait() - n->waited;
+		uint64_t took = clock_now_ns() - n->asked, waited = cpu_waited(&n->waits);
 
 		samples[sample_count] = (uint32_t)(took / 1000);
 		own_samples[sample_count++] = (uint32_t)((took - MIN(took, waited)) / 1000);
@@ -349,7 +373,7 @@ static void ask(void)
 	turn++;
 	next = now + ASK_EVERY_NS;
 	n->asked = now;
-	n->waited = cpu_wait();
+	cpu_waits_read(&n->waits);
 	vhost_msg_init(&msg, VHOST_MSG_GET_FEATURES);
 	if (wire_send_msg(n->fd, &msg))
 		die("the switch hung up on an honest neighbour");
@@ -433,13 +457,17 @@ static void run(uint64_t frames, bool settle)
 
 int main(int argc, char **argv)
 {
+	char self[16];
+
 	count = (unsigned int)argc - 2;
 	if (argc < 4 || count % 2) {
 		fputs("usage: neighbours PID SOCKET SOCKET [SOCKET SOCKET]...\n", stderr);
 		return 2;
 	}
-	watch_process(argv[1]);
-	watch_process("self");
+	snprintf(self, sizeof(self), "%d", getpid());
+	watch_thread(argv[1], argv[1]);
+	watch_thread(self, self);
+	watch_others(argv[1]);
 	all = calloc(count, sizeof(*all));
 	if (!all)
 		die("no memory");

@@ -39,13 +39,42 @@ def percentiles(values):
             for name, per_mille in (("p50", 500), ("p99", 990), ("p999", 999), ("max", 1000))}
 
 
-def waited(files):
-    """Nanoseconds that threads were ready to run and had no CPU, of their schedstat files."""
-    total = 0
-    for file in files:
-        file.seek(0)
-        total += int(file.read().split()[1])
-    return total
+class CpuWaits:
+    """The time in which threads of a process, and this one, were ready to run and had no CPU.
+
+    Who asks waits for the main thread, and that for one other at a time: so those two count, and of all
+    others the one that waited most. It may be more than this, never less.
+    """
+
+    def __init__(self, pid):
+        self.in_turn = [open(f"/proc/{name}/schedstat", encoding="ascii")  # pylint: disable=consider-using-with
+                        for name in (pid, f"self/task/{threading.get_native_id()}")]
+        self.others = [open(f"/proc/{pid}/task/{task}/schedstat", encoding="ascii")
+                       for task in os.listdir(f"/proc/{pid}/task") if int(task) != pid]
+        self.last = self.read()
+
+    def read(self):
+        """Nanoseconds of each."""
+        values = []
+        for file in self.in_turn + self.others:
+            file.seek(0)
+            values.append(int(file.read().split()[1]))
+        return values
+
+    def start(self):
+        """From now."""
+        self.last = self.read()
+
+    def seconds(self):
+        """Since start."""
+        grown = [now - before for now, before in zip(self.read(), self.last)]
+        count = len(self.in_turn)
+        return (sum(grown[:count]) + max(grown[count:], default=0)) / 1e9
+
+    def close(self):
+        """The files."""
+        for file in self.in_turn + self.others:
+            file.close()
 
 
 class Asker:
@@ -67,21 +96,18 @@ class Asker:
 
     def run(self):
         """Until told to stop."""
-        tasks = [f"/proc/{self.pid}/task/{task}" for task in os.listdir(f"/proc/{self.pid}/task")]
-        tasks.append(f"/proc/self/task/{threading.get_native_id()}")
-        files = [open(f"{task}/schedstat", encoding="ascii") for task in tasks]  # pylint: disable=consider-using-with
+        waits = CpuWaits(self.pid)
         turn = 0
         while not self.over.wait(0.01):
             method, params = self.CALLS[turn % len(self.CALLS)]
-            before = waited(files)
+            waits.start()
             start = time.monotonic()
             self.call(method, **params)
             took = time.monotonic() - start
             self.micros.append(int(took * 1e6))
-            self.own_micros.append(max(0, int(took * 1e6 - (waited(files) - before) / 1e3)))
+            self.own_micros.append(int(max(0, took - waits.seconds()) * 1e6))
             turn += 1
-        for file in files:
-            file.close()
+        waits.close()
 
     def stop(self):
         """Percentiles of the answers' times, in microseconds; the same without waiting for a CPU."""
