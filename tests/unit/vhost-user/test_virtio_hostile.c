@@ -4,6 +4,7 @@
  * features unoffered or late; a reset at any point. After each case the device is reset and works.
  */
 #include <linux/virtio_net.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -21,6 +22,7 @@
 #define MSIX_SIZE 0x1000u
 /* An access may move the BAR's doorbells (5 of virtio-net, off and on) or mask its 6 vectors. */
 #define ACCESS_CALLS 12u
+#define RACES 20000u /* accesses of a vCPU that races */
 
 struct fixture {
 	struct virtio_rig rig;
@@ -417,9 +419,93 @@ static void test_the_msix_bar(void **state)
 	}
 }
 
+struct vcpu {
+	struct fixture *f;
+	uint32_t seed;
+	_Atomic unsigned int *running;
+};
+
+static uint32_t number(struct vcpu *vcpu)
+{
+	vcpu->seed = vcpu->seed * 1664525u + 1013904223u;
+	return vcpu->seed >> 8;
+}
+
+/* A vCPU that does whatever comes to it: status and queues most, BARs and bus mastering too. */
+static void *vcpu_main(void *opaque)
+{
+	static const uint8_t statuses[] = { 0, 0, 1, 3, 0xb, 0xf, 0xf, 0x8f };
+	struct vcpu *vcpu = opaque;
+	struct virtio_rig *rig = &vcpu->f->rig;
+	uint64_t value;
+
+	for (unsigned int i = 0; i < RACES; i++) {
+		uint32_t r = number(vcpu), at = number(vcpu);
+
+		switch (r & 7) {
+		case 0 ... 1:
+			io_bus_write(rig->mmio, RIG_REGISTERS + VIRTIO_PCI_COMMON_STATUS, 1,
+				     statuses[at & 7]);
+			break;
+		case 2:
+			io_bus_write(rig->mmio, RIG_REGISTERS + (at & 0x3c), 4, number(vcpu) & 0xffff);
+			break;
+		case 3:
+			io_bus_write(rig->mmio, RIG_REGISTERS + (at & 0x3e), 2, number(vcpu) & 0x1ff);
+			break;
+		case 4:
+			io_bus_write(rig->mmio, RIG_MSIX + (at & 0x5c), 4, number(vcpu) & 1);
+			break;
+		case 5:
+			pci_bus_config_write(rig->bus, 0, RIG_DEVFN, PCI_COMMAND, 2, at & 7);
+			break;
+		case 6:
+			pci_bus_config_write(rig->bus, 0, RIG_DEVFN, PCI_BASE_ADDRESS_0, 4,
+					     at & 1 ? RIG_REGISTERS : RIG_REGISTERS + 0x8000);
+			break;
+		default:
+			io_bus_read(rig->mmio, RIG_REGISTERS + (at & 0x3fff), 4, &value);
+			break;
+		}
+	}
+	--*vcpu->running;
+	return NULL;
+}
+
+static void stop_loop(void *opaque)
+{
+	loop_stop(opaque);
+}
+
+static void test_vcpus_race_with_the_io_thread(void **state)
+{
+	_Atomic unsigned int running = 2;
+	struct vcpu vcpus[2];
+	pthread_t threads[2];
+	struct fixture f;
+
+	for (int net = 0; net < 2; net++) {
+		setup(&f, net);
+		bring_to(&f, 0xf);
+		running = 2;
+		for (unsigned int i = 0; i < 2; i++) {
+			vcpus[i] = (struct vcpu){ .f = &f, .seed = i + 1, .running = &running };
+			assert_int_equal(pthread_create(&threads[i], NULL, vcpu_main, &vcpus[i]), 0);
+		}
+		while (running) {
+			assert_int_equal(loop_post(f.rig.loop, stop_loop, f.rig.loop), 0);
+			loop_run(f.rig.loop);
+		}
+		for (unsigned int i = 0; i < 2; i++)
+			pthread_join(threads[i], NULL);
+		teardown(&f);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_vcpus_race_with_the_io_thread),
 		cmocka_unit_test(test_every_register_of_blk),
 		cmocka_unit_test(test_every_register_of_net),
 		cmocka_unit_test(test_queues_that_cannot_be),
