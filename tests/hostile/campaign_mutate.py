@@ -61,11 +61,19 @@ DEFAULT = ["core/io_bus.c", "core/pci*.c", "core/guest_memory.c", "core/dma.c", 
            "vhost-user/vhost_msg.c", "vhost-user/vhost_stream.c", "vmm/boot*.c"]
 
 
+def project_files():
+    """What git tracks or would, else all but build folders."""
+    listed = subprocess.run(["git", "-C", ROOT, "ls-files", "-co", "--exclude-standard"], check=False,
+                            capture_output=True, text=True)
+    names = listed.stdout.splitlines() if listed.returncode == 0 else \
+        [str(path.relative_to(ROOT)) for path in ROOT.rglob("*") if not str(path.relative_to(ROOT)).startswith("build")]
+    return sorted(name for name in names if (ROOT / name).is_file())
+
+
 def chosen_files(patterns):
-    """Tracked files that a pattern names."""
-    listed = subprocess.run(["git", "-C", ROOT, "ls-files", "*.c"], check=True, capture_output=True, text=True)
-    return [name for name in listed.stdout.split()
-            if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
+    """C files that a pattern names."""
+    return [name for name in project_files() if name.endswith(".c")
+            and any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
 
 
 def test_patterns(name):
@@ -94,12 +102,9 @@ class Tree:
     def __init__(self, directory, sanitize):
         self.source = directory / "src"
         self.build = directory / "build"
-        listed = subprocess.run(["git", "-C", ROOT, "ls-files", "-co", "--exclude-standard"], check=True,
-                                capture_output=True, text=True)
-        for name in listed.stdout.splitlines():
-            if (ROOT / name).is_file():
-                (self.source / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / name, self.source / name)
+        for name in project_files():
+            (self.source / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, self.source / name)
         options = [f"-Db_sanitize={sanitize}", "-Dwerror=false", "-Doptimization=1"]
         subprocess.run(["meson", "setup", *options, str(self.build), str(self.source)], check=True,
                        stdout=subprocess.DEVNULL)
