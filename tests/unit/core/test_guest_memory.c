@@ -168,7 +168,7 @@ static void test_listeners_hear_all_slots_in_order(void **state)
 static void test_a_refusal_undoes_the_slot_for_the_others(void **state)
 {
 	struct guest_memory *gm = *state;
-	struct watcher first, second, third;
+	static struct watcher first, second, third; /* teardown ends them */
 	static const int undone[] = { 1, 2, -2 };
 
 	watch_init(&first);

@@ -197,6 +197,8 @@ static void test_life(void **state)
 	assert_int_not_equal(virtio_rig_status(&f->rig), 0);
 	virtio_rig_write(&f->rig, VIRTIO_PCI_COMMON_STATUS, 1, 0);
 	virtio_rig_write(&f->rig, VIRTIO_PCI_COMMON_STATUS, 1, 1);
+	virtio_rig_write(&f->rig, VIRTIO_PCI_COMMON_Q_SELECT, 2, 1); /* it has to wait for 0 */
+	assert_int_equal(virtio_rig_read(&f->rig, VIRTIO_PCI_COMMON_Q_SELECT, 2), 0);
 	virtio_rig_settle(&f->rig);
 	assert_int_equal(f->probe->stops, 1);
 	virtio_pci_stopped(&f->probe->vp);
@@ -389,6 +391,18 @@ static void test_window(void **state)
 	WINDOW(VIRTIO_PCI_CAP_LENGTH, 4, 64);
 	WINDOW(16, 4, 0xffffffff);
 	assert_int_equal(virtio_rig_status(rig), VIRTIO_CONFIG_S_ACKNOWLEDGE);
+	/* Another BAR is not that of the registers, and only its data opens the window. */
+	WINDOW(VIRTIO_PCI_CAP_BAR, 1, 1);
+	WINDOW(VIRTIO_PCI_CAP_OFFSET, 4, VIRTIO_PCI_COMMON_STATUS);
+	WINDOW(VIRTIO_PCI_CAP_LENGTH, 4, 1);
+	WINDOW(16, 4, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER);
+	assert_int_equal(virtio_rig_status(rig), VIRTIO_CONFIG_S_ACKNOWLEDGE);
+	WINDOW(VIRTIO_PCI_CAP_BAR, 1, 0);
+	pci_bus_config_write(rig->bus, 0, RIG_DEVFN, PCI_CACHE_LINE_SIZE, 1, 1);
+	assert_int_equal(virtio_rig_status(rig), VIRTIO_CONFIG_S_ACKNOWLEDGE);
+	WINDOW(16, 4, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER);
+	assert_int_equal(virtio_rig_status(rig),
+			 VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER);
 #undef WINDOW
 }
 
