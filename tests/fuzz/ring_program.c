@@ -169,6 +169,16 @@ static void machine(struct ring_program *p, unsigned int what)
 	oracle_check_memory(&p->oracle);
 }
 
+/* The doorbell of our queue, or of some other. */
+static void ring(struct ring_program *p, uint8_t op)
+{
+	unsigned int queue = op & 0x80 ? op >> 4 & 7 : p->subject->queue(function(p)->acked);
+
+	fake_hypervisor_io_write(&p->rig.hv, false,
+				 RIG_REGISTERS + p->rig.notify_off + 4 * queue, 2, queue);
+	ring_program_turn(p);
+}
+
 static void operate(struct ring_program *p, struct input *in)
 {
 	uint8_t op = (uint8_t)take(in, 1);
@@ -187,9 +197,7 @@ static void operate(struct ring_program *p, struct input *in)
 		ring_program_push(p, (uint16_t)take(in, op & 0x80 ? 2 : 1));
 		break;
 	case 5 ... 7:
-		fake_hypervisor_io_write(&p->rig.hv, false,
-					 RIG_REGISTERS + p->rig.notify_off + 4 * (op >> 4), 2, 0);
-		ring_program_turn(p);
+		ring(p, op);
 		break;
 	case 8:
 		write_register(p, in);

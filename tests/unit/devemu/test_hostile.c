@@ -109,9 +109,12 @@ static void test_the_clock_with_wild_times(void **state)
 	static const int64_t leaps[] = { 1, 1000000000, 86400LL * 1000000000, -3600LL * 1000000000,
 					 50LL * 366 * 86400 * 1000000000 };
 	struct fixture *f = *state;
+	const int64_t begin = f->board->now;
 
 	for (unsigned int reg = 0; reg < 128; reg++)
 		for (unsigned int i = 0; i < ARRAY_SIZE(values); i++) {
+			if (f->board->now > 3 * begin) /* nanoseconds have an end */
+				f->board->now = begin;
 			poke(f, 0x70, 2, reg | values[i] << 8);
 			poke(f, 0x70, 1, 0x0b);
 			poke(f, 0x71, 1, (i & 1 ? 0x70 : 0xf0) | (values[i] & 7));
