@@ -97,6 +97,8 @@ static void peer_ended(void *opaque, int err)
 						      "the line is longer than 1 MiB", NULL));
 	else if (err == -ENOBUFS)
 		log_guest("a control client does not read its answers; disconnected");
+	else if (err != -EPIPE)
+		log_guest("a control client is lost: %s", strerror(-err));
 	peer_destroy(peer);
 	if (server->config.connected_fd >= 0 && server->listen_fd < 0 && server->config.gone)
 		server->config.gone(server->config.opaque);
@@ -318,8 +320,10 @@ int rpc_server_create(struct loop *loop, const struct rpc_server_config *config,
 	struct rpc_server *server = calloc(1, sizeof(*server));
 	int err;
 
-	if (!server)
+	if (!server) {
+		log_err("cannot serve a control socket: %s", strerror(ENOMEM));
 		return -ENOMEM;
+	}
 	json_text_watch();
 	server->loop = loop;
 	server->config = *config;

@@ -418,8 +418,10 @@ int control_create(struct vswitch *sw, const char *file, uid_t allowed_uid,
 	};
 	int rc = -EINVAL;
 
-	if (!control)
+	if (!control) {
+		log_err("out of memory for the control socket");
 		return -ENOMEM;
+	}
 	control->sw = sw;
 	if (strncmp(file, "fd:", 3) == 0) {
 		config.path = NULL;

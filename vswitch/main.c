@@ -139,8 +139,10 @@ static int main_run(const struct options *options)
 	signal(SIGPIPE, SIG_IGN);
 	terminate = loop_signal_add(loop, SIGTERM, main_stop, loop);
 	interrupt = loop_signal_add(loop, SIGINT, main_stop, loop);
-	if (!terminate || !interrupt)
+	if (!terminate || !interrupt) {
+		log_err("no memory for the signals' handlers");
 		goto out;
+	}
 	if (main_prepare_for_peers() < 0)
 		goto out;
 	port_ethdev_set_pool_size(options->mbufs);
@@ -154,6 +156,8 @@ static int main_run(const struct options *options)
 		 lcores_count(sw->lcores) == 1 ? "" : "s");
 	if (loop_run(loop) == 0)
 		status = EXIT_SUCCESS;
+	else
+		log_err("the event loop failed");
 out:
 	control_destroy(control);
 	switch_destroy(sw);

@@ -102,8 +102,10 @@ int switch_create(const struct switch_config *config, struct vswitch **out)
 	struct lcores_config lcores = {0};
 	int rc = -ENOMEM;
 
-	if (!sw)
+	if (!sw) {
+		log_err("no memory for the switch");
 		return -ENOMEM;
+	}
 	sw->loop = config->loop;
 	sw->started_ms = clock_now_ms();
 	port_table_init(&sw->ports);
@@ -127,8 +129,10 @@ int switch_create(const struct switch_config *config, struct vswitch **out)
 				   sw);
 	sw->watch = loop_timer_create(sw->loop, switch_watch, sw);
 	sw->tick = loop_timer_create(sw->loop, switch_tick, sw);
-	if (!sw->learn_io || !sw->learn_timer || !sw->alert_io || !sw->watch || !sw->tick)
+	if (!sw->learn_io || !sw->learn_timer || !sw->alert_io || !sw->watch || !sw->tick) {
+		log_err("no memory for the switch's events");
 		goto err_destroy;
+	}
 	switch_arm(sw);
 	switch_watch(sw);
 	*out = sw;
