@@ -178,8 +178,10 @@ static int start_launch(const struct options *options)
 	int fds[2];
 	pid_t pid;
 
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
-		return -errno;
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0) {
+		log_err("cannot make the socket of vmm-launch: %m");
+		return -EMFILE;
+	}
 	pid = fork();
 	if (pid < 0) {
 		log_err("cannot fork: %m");
@@ -416,6 +418,8 @@ int main(int argc, char **argv)
 		ret = walls_raise(&options);
 	if (!ret)
 		ret = mgmt_run(&mgmt);
+	if (ret < 0)
+		log_err("it cannot go on: %s", strerror(-ret));
 	mgmt_destroy(&mgmt);
 	return ret < 0 ? 1 : mgmt.exit_status;
 }
