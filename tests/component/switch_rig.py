@@ -66,12 +66,13 @@ def wait_for(condition, seconds=20, what="condition"):
 class Switch:
     """A running vswitch."""
 
-    def __init__(self, directory, *args):
+    def __init__(self, directory, *args, environment=None):
         self.directory = directory
         self.control = directory / "control.sock"
         self.log = directory / "vswitch.log"
         # DPDK's libraries leak by design what lives until exit; ours is covered by the unit tests.
-        env = dict(os.environ, ASAN_OPTIONS="detect_leaks=0")
+        env = dict(environment or os.environ)
+        env["ASAN_OPTIONS"] = ":".join(filter(None, (env.get("ASAN_OPTIONS"), "detect_leaks=0")))
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen([VSWITCH, "--control", self.control, *args], env=env,
                                             stdin=subprocess.DEVNULL, stdout=log, stderr=log)

@@ -37,7 +37,7 @@ class Failure(Exception):
 class Launch:
     """A vmm-launch and its client's end of the socketpair."""
 
-    def __init__(self, tmp, *options, bin_dir=None):
+    def __init__(self, tmp, *options, bin_dir=None, environment=None, log=subprocess.DEVNULL):
         self.run = tmp / "run"
         self.images = tmp / "images"
         self.images.mkdir()
@@ -47,6 +47,8 @@ class Launch:
             for program in ("vmm", "vswitch"):
                 shutil.copy(BUILD / "tests/component/launch_probe", self.bin / program)
         self.options = options
+        self.environment = environment  # None: ours
+        self.log_file = log
         self.started = []
         self.next_id = 0
         self.notes = []
@@ -60,7 +62,7 @@ class Launch:
         # Descriptor 3 must be the socket; ours could be any number.
         self.process = subprocess.Popen(
             ["/bin/bash", "-c", f'exec "$@" 3<&{theirs.fileno()} {theirs.fileno()}<&-', "sh", *command],
-            pass_fds=[theirs.fileno()], stderr=subprocess.DEVNULL)
+            pass_fds=[theirs.fileno()], stderr=self.log_file, env=self.environment)
         theirs.close()
         ours.settimeout(DEADLINE)
         self.stream = ours.makefile("rwb")

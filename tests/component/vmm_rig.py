@@ -77,6 +77,7 @@ class Vmm:
         self.tmp = tmp
         self.process = None
         self.controls = []
+        self.environment = None  # ours
         self.record_file = tmp / "exit.json"
         self.console_file = tmp / "console"
 
@@ -99,6 +100,7 @@ class Vmm:
             command += ["--config", str(path)]
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE, text=True, pass_fds=pass_fds,
+                                        env=self.environment,
                                         # under nohup it is ignored, and vmm honours that
                                         preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))
         return self

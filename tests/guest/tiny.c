@@ -234,6 +234,8 @@ void tiny_main(uint32_t eax, uint32_t ebx)
 	}
 	if (!word_in(cmdline, "quiet"))
 		look_around();
+	if (word_in(cmdline, "nic"))
+		virtio_nic_test();
 	if (word_in(cmdline, "disk"))
 		virtio_disk_test();
 	put("tiny: looked around\n");

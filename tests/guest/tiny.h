@@ -78,6 +78,7 @@ void virtio_disk_write(uint32_t first_round);
 
 /* tiny_virtio.c: reads the first sector of the disk behind the first root port, if there is one. */
 void virtio_disk_test(void);
+void virtio_nic_test(void);
 
 /* tiny_hostile.c: misdeeds before a reset; a disk must be behind the first root port. */
 void hostile_ecam(void);

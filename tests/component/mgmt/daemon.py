@@ -57,7 +57,8 @@ class Answer:
 class Daemon:
     """One vmm-mgmt. `vmm` and `vswitch` name the programs that serve it."""
 
-    def __init__(self, vmm="tests/component/vmm_peer", vswitch="vswitch/vswitch", options=()):
+    def __init__(self, vmm="tests/component/vmm_peer", vswitch="vswitch/vswitch", options=(),
+                 environment=None):
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="mgmt-"))
         self.directory.chmod(0o755)
         self.run = self.directory / "run"
@@ -71,6 +72,7 @@ class Daemon:
         self.command = [BUILD / "mgmt/vmm-mgmt", "--run-dir", self.run, "--state-dir",
                         self.directory / "state", "--bin-dir", binaries, "--image-dir",
                         self.images, *options]
+        self.environment = environment  # None: ours
         self.process = None
         try:
             self.start()
@@ -82,7 +84,7 @@ class Daemon:
         """Start it."""
         with open(self.directory / "log", "ab") as log:
             self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=log,
-                                            stderr=log)
+                                            stderr=log, env=self.environment)
 
     def start(self):
         """Start it and wait until it answers."""
