@@ -60,7 +60,9 @@ static curl_socket_t call_open_socket(void *opaque, curlsocktype purpose,
 	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) == 0 &&
 	    connect(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0) {
 		close(fd);
-		return socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		if (fd >= 0)
+			return fd;
 	}
 	call->connect_errno = errno;
 	if (fd >= 0)
@@ -96,6 +98,7 @@ static long call_status(const struct call *call)
 static int call_not_connected(const struct call *call)
 {
 	const char *path = call->rest->socket;
+	long os_error = 0;
 
 	switch (call->connect_errno) {
 	case ENOENT:
@@ -117,6 +120,12 @@ static int call_not_connected(const struct call *call)
 			"vmmctl: too many wait to connect to %s, and for %u s none got further: "
 			"end some clients, or see what vmm-mgmt is busy with\n",
 			path, CONNECT_SECONDS);
+		break;
+	case 0: /* it was libcurl that came no further */
+		curl_easy_getinfo(call->curl, CURLINFO_OS_ERRNO, &os_error);
+		fprintf(stderr, "vmmctl: cannot connect to %s: %s\n", path,
+			os_error ? strerror((int)os_error) :
+				   curl_easy_strerror(CURLE_COULDNT_CONNECT));
 		break;
 	default:
 		fprintf(stderr, "vmmctl: cannot connect to %s: %s\n", path,
