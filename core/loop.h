@@ -60,7 +60,7 @@ void loop_io_activate(struct loop_io *io, unsigned int events);
 /* A one-shot timer on CLOCK_MONOTONIC; arming again moves it. */
 struct loop_timer *loop_timer_create(struct loop *loop, loop_fn fn, void *opaque);
 must_check int loop_timer_arm(struct loop_timer *timer, uint64_t delay_ns);
-void loop_timer_disarm(struct loop_timer *timer);
+void loop_timer_disarm(struct loop_timer *timer); /* NULL is allowed */
 void loop_timer_destroy(struct loop_timer *timer); /* NULL is allowed */
 
 struct loop_signal *loop_signal_add(struct loop *loop, int signo, loop_fn fn, void *opaque);
