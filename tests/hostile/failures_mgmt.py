@@ -9,7 +9,7 @@ import subprocess
 
 import daemon
 import test_launch as launch_rig
-from failures import BAD_WORDS, LIMIT, Living, Scenario, Wrong, clear, said, wait_for
+from failures import BAD_WORDS, LIMIT, Ended, Living, Scenario, Wrong, clear, said, wait_for
 from injector import BUILD
 
 VMMCTL = BUILD / "mgmt/vmmctl"
@@ -165,6 +165,7 @@ class MgmtRest(Living):
     """Every kind of REST request to vmm-mgmt."""
 
     name = "mgmt-rest"
+    deaths = (1,)  # it ends when it loses vmm-launch, and a new one goes on from there
     short = 2
     program = "mgmt/vmm-mgmt"
     daemon = None
@@ -225,6 +226,16 @@ class MgmtRest(Living):
         self.ask("DELETE", "/v1/vms/g1")
 
     def heal(self):
+        try:
+            self.use()
+        except (OSError, AssertionError) as error:
+            if not isinstance(error, OSError) and self.process.poll() is None:
+                raise
+            self.process.wait(LIMIT)
+            raise Ended from error
+
+    def use(self):
+        """Clears away what was left, and goes once through a VM's life."""
         self.daemon.wait_switch()
         if self.ask("GET", "/v1/vms/g1"):
             self.ask("POST", "/v1/vms/g1/stop")
