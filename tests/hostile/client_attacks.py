@@ -4,6 +4,7 @@ which returns what became of its requests."""
 import collections
 import itertools
 import json
+import select
 import time
 
 from clients import HOST, LAST, Conn, Swarm, request
@@ -167,6 +168,19 @@ def streams(sock, count, seconds):
 def same_name(sock, count):
     """All at once create a VM of one name."""
     return Swarm(sock, count).run(Conn(request(b"POST", b"/v1/vms", spec("one"))) for _ in range(count))
+
+
+def burst(sock, count, begun, looked):
+    """Ask for the list of all VMs on many connections; how many were answered when told to look."""
+    conns = [Conn(request(b"GET", b"/v1/vms")) for _ in range(count)]
+    for conn in conns:
+        conn.sock.setblocking(True)
+        conn.sock.connect(str(sock))
+        conn.sock.sendall(conn.data)
+    begun.set()
+    looked.wait()
+    readable = select.select([conn.sock for conn in conns], [], [], 0)[0]
+    return sum(each.recv(12) == b"HTTP/1.1 200" for each in readable)
 
 
 def costly(sock, count, seconds):

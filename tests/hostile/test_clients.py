@@ -9,7 +9,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import client_attacks as attack  # noqa: E402
-from clients import RSS_LIMIT_KIB, Target, attacked  # noqa: E402
+from clients import DEADLINE, FORK, RSS_LIMIT_KIB, Target, attacked, in_a_process, result_of  # noqa: E402
 
 # A sanitizer keeps what was freed, and shadows the rest.
 RSS = RSS_LIMIT_KIB * (1 if os.environ.get("SANITIZE", "none") == "none" else 6)
@@ -95,8 +95,19 @@ def test_costly_requests(host):
     assert survived(host, attack.costly, 300, 3)["200"] > 0
 
 
+def turns_are_taken(host):
+    """What costs little, and another process's request, come before the many of one process."""
+    begun, looked = FORK.Event(), FORK.Event()
+    asking = in_a_process(attack.burst, host.sock, 40, begun, looked)
+    assert begun.wait(DEADLINE)
+    assert host.vm("witness") and host.ok("PATCH", "/v1/vms/witness", {"restart": "never"})
+    looked.set()
+    assert result_of(asking) < 20
+
+
 def test_as_much_as_can_be_defined(host):
     vms = host.fill(attack.largest_spec)
+    turns_are_taken(host)
     row = attacked(host, "longest lists", attack.costly, 100, 2, rss_limit=RSS)
     host.check_store(["witness", *vms])
     host.stop()
