@@ -10,6 +10,7 @@ void problem_set(struct problem *problem, int status, const char *field, const c
 	va_list ap;
 
 	problem->status = status;
+	problem->gone = false;
 	snprintf(problem->field, sizeof(problem->field), "%s", field ? field : "");
 	va_start(ap, fmt);
 	vsnprintf(problem->detail, sizeof(problem->detail), fmt, ap);
@@ -37,6 +38,7 @@ void problem_from_rpc(struct problem *problem, const char *what, int code, const
 
 	problem_set(problem, status_from_rpc(code), field, "%s: %s", what,
 		    message ? message : "no reason was given");
+	problem->gone = code == RPC_DISCONNECTED;
 }
 
 const char *problem_title(int status)

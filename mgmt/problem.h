@@ -13,6 +13,7 @@ struct problem {
 	int status;
 	char field[96]; /* dotted path ("nics[0].mac"); "" when none is at fault */
 	char detail[400];
+	bool gone; /* the process that was asked went away before it answered */
 };
 
 /* How an operation ended: NULL when it succeeded. The problem is borrowed. */

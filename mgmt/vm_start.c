@@ -110,6 +110,9 @@ static void vm_on_port(void *opaque, const struct problem *problem)
 		vm->fault = *problem;
 	if (--vm->pending)
 		return;
+	/* The switch died of it, or beside it: with nobody waiting, the next one is waited for. */
+	if (vm->fault.gone && !vm->start_done)
+		vm->after_end = vm_start_automatically;
 	if (vm->fault.status || vm->cancelled)
 		vm_end(vm);
 	else
@@ -159,7 +162,7 @@ static void vm_start_begin(struct vm *vm, const char *why)
 	vm->given_up = false;
 	vm->running_since_ms = 0;
 	vm->pid = 0;
-	vm->fault.status = 0;
+	memset(&vm->fault, 0, sizeof(vm->fault));
 	if (!needs_switch || vswitch_is_up(vm->mgmt->vswitch)) {
 		vm_set_state(vm, VM_STARTING, why);
 		vm_start_continue(vm);

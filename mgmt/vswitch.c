@@ -367,7 +367,7 @@ void vswitch_stop(struct vswitch *vs, loop_fn done, void *opaque)
 
 bool vswitch_is_up(const struct vswitch *vs)
 {
-	return vs->state == SWITCH_RUNNING;
+	return vs->state == SWITCH_RUNNING && vs->client; /* without one its end is about to be seen */
 }
 
 void vswitch_call(struct vswitch *vs, const char *method, json_t *params, rpc_reply_fn fn,

@@ -489,7 +489,7 @@ def test_least_privilege(host):
         assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == 0
         assert int(status["CapBnd"], 16) == int(status["CapInh"], 16) == 0
         assert status["NoNewPrivs"] == "1"
-    for pid in (host.process.pid, switch):
+    for pid in (host.process.pid, switch, vm["pid"]):
         assert status_of(pid)["Seccomp"] == "2"
     api = (host.run / "api.sock").stat()
     assert (api.st_uid, api.st_mode & 0o777) == (0, 0o600)

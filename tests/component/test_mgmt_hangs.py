@@ -1,5 +1,5 @@
-"""Processes that live and do not answer: the daemon notices, says so, and gets over it. Needs root
-and /dev/kvm."""
+"""Processes that live and do not answer, or die at the worst moment: the daemon notices, says so,
+and gets over it. Needs root and /dev/kvm."""
 
 import contextlib
 import json
@@ -13,9 +13,9 @@ from daemon import Daemon, wait_until  # noqa: E402
 
 
 @contextlib.contextmanager
-def daemon(*options):
+def daemon(*options, **more):
     """One with these options; gone at the end."""
-    host = Daemon(options=options)
+    host = Daemon(options=options, **more)
     try:
         host.wait_switch()
         yield host
@@ -128,3 +128,18 @@ def test_late_vmm_of_a_daemon_that_died():
         assert vmms(host, "late") == [vm["pid"]]
         assert host.ok("POST", "/v1/vms/late/stop")["state"] == "stopped"
         assert not vmms(host, "late")
+
+
+def test_switch_that_dies_of_a_port():
+    """A VM that comes with the daemon comes with the next switch, whatever its policy; one that a
+    person starts does not, and the person is told."""
+    with daemon(vswitch="tests/component/switch_peer") as host:
+        spec = host.spec("g1", "unplugged", nics=[{"id": "net0"}], autostart=True, restart="never")
+        host.ok("POST", "/v1/vms", spec)
+        assert host.call("POST", "/v1/vms/g1/start").status == 503
+        assert host.wait_state("g1", "failed")["last_exit"]["reason"] == "start-failed"
+        host.stop()
+        (host.run / "vswitch/run/died").unlink()
+        host.start()
+        vm = host.wait_state("g1", "running")
+        assert host.wait_switch()["restarts"] == 1 and vm["restarts"] == 0
