@@ -160,6 +160,9 @@ static int await(int report_fd, pid_t pid, const char *program, char *why, size_
 	} while (n < 0 && errno == EINTR);
 	if (n == 0)
 		return 0;
+	/* Without its report nobody knows whether it will ever end. */
+	if (n != sizeof(report))
+		kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
 	if (n != sizeof(report)) {
 		snprintf(why, why_size, "starting %s: its report was lost", program);
