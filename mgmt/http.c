@@ -378,8 +378,8 @@ struct http *http_create(struct mgmt *mgmt, int listen_fd, const struct route *r
 	TAILQ_INIT(&http->queue);
 	http_conns_init(http, listen_fd);
 	http->timer = loop_timer_create(mgmt->loop, http_on_timer, http);
-	http->daemon = http_start_daemon(http);
-	if (!http->timer || !http->daemon || http_watch(http) < 0 ||
+	http->daemon = http->timer ? http_start_daemon(http) : NULL;
+	if (!http->daemon || http_watch(http) < 0 ||
 	    http_events_init(http) < 0 || http_conns_open(http) < 0) {
 		log_err("the HTTP server cannot be started");
 		http_destroy(http);

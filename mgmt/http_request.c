@@ -80,10 +80,12 @@ static struct MHD_Response *response_from_text(struct http_request *request, cha
 		return NULL;
 	http_conn_hold(request->client, strlen(text));
 	response = MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE);
-	if (response)
-		MHD_add_response_header(response, "Content-Type", type);
-	else
+	if (!response) {
 		free(text);
+	} else if (MHD_add_response_header(response, "Content-Type", type) != MHD_YES) {
+		MHD_destroy_response(response);
+		response = NULL;
+	}
 	return response;
 }
 

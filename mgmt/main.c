@@ -385,8 +385,10 @@ static int begin_as_root(const struct options *options, int *launch_fd, int *api
 		return *launch_fd;
 	if (take_locks(options) < 0)
 		return -EBUSY;
-	if (write(*launch_fd, "", 1) != 1)
+	if (write(*launch_fd, "", 1) != 1) {
+		log_err("cannot let vmm-launch begin: %m");
 		return -EPIPE;
+	}
 	*api_fd = bind_api(options);
 	if (*api_fd < 0)
 		return *api_fd;

@@ -221,11 +221,15 @@ static void child_kill_answered(void *opaque, int code, const char *message, con
 		log_warn("vmm-launch did not deliver a signal: %s", message);
 }
 
+void supervisor_kill(struct supervisor *sup, pid_t pid, uint64_t start_time, int signo)
+{
+	json_t *params = json_pack("{s:I, s:I, s:i}", "pid", (json_int_t)pid, "start_time",
+				   (json_int_t)start_time, "signal", signo);
+
+	supervisor_call(sup, "process.kill", params, KILL_TIMEOUT_MS, child_kill_answered, NULL);
+}
+
 void child_kill(struct child *child, int signo)
 {
-	json_t *params = json_pack("{s:I, s:I, s:i}", "pid", (json_int_t)child->pid, "start_time",
-				   (json_int_t)child->start_time, "signal", signo);
-
-	supervisor_call(child->sup, "process.kill", params, KILL_TIMEOUT_MS, child_kill_answered,
-			NULL);
+	supervisor_kill(child->sup, child->pid, child->start_time, signo);
 }

@@ -40,6 +40,8 @@ pid_t child_pid(const struct child *child);
 
 /* By vmm-launch, for it runs as another user; refusals are logged. */
 void child_kill(struct child *child, int signo);
+/* One that has no struct child. */
+void supervisor_kill(struct supervisor *sup, pid_t pid, uint64_t start_time, int signo);
 
 /*
  * As rpc_client_call, but fn is called exactly once, perhaps within; client may be NULL. For calls

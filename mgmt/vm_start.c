@@ -1,3 +1,4 @@
+#include <signal.h>
 #include <stdio.h>
 
 #include "core/json_text.h"
@@ -57,12 +58,15 @@ static void vm_on_spawned(void *opaque, int code, const char *message, const jso
 	if (store_process_set(vm->mgmt->store, name, &process) < 0)
 		log_warn("a restarted daemon will have to guess VM %s's process", vm->id);
 	if (child_create(vm->mgmt->supervisor, process.pid, process.start_time, true, vm_on_exit,
-			 vm, &vm->child) < 0)
+			 vm, &vm->child) < 0) {
+		/* What cannot be watched must not run on. */
+		supervisor_kill(vm->mgmt->supervisor, process.pid, process.start_time, SIGKILL);
 		vm_on_exit(vm, NULL);
-	else if (vm->cancelled)
+	} else if (vm->cancelled) {
 		vm_kill(vm);
-	else
+	} else {
 		vm_control_connect(vm);
+	}
 }
 
 /*
