@@ -97,6 +97,8 @@ class LaunchControl(Living):
 
     def kill(self):
         if self.process:
+            self.process.kill()
+            self.process.wait()
             self.launch.close()
             self.log.close()
         super().kill()
