@@ -69,11 +69,15 @@ class Host(Daemon):
         finally:
             rpc.close()
 
-    def kill_launch(self):
-        """The other privileged half, at the same instant as the daemon."""
+    def signal_launch(self, number):
+        """To the other half, the privileged one; whom it reached."""
+        reached = []
         for pid, _ in self.processes()["vmm-launch"]:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+                pidfd = os.pidfd_open(pid)
+                reached.append(pidfd)
+                signal.pidfd_send_signal(pidfd, number)
+        return reached
 
     def store_rows(self):
         """What the store holds, read from a copy: its recovery is the daemon's own to do."""
@@ -94,6 +98,13 @@ def kill(pid):
     with os.fdopen(os.pidfd_open(pid), "rb") as pidfd:
         os.kill(pid, signal.SIGKILL)
         assert select.select([pidfd], [], [], 60)[0], f"{pid} does not end"
+
+
+def go_on(pidfds):
+    """Those that were stopped."""
+    for pidfd in pidfds:
+        with contextlib.suppress(ProcessLookupError), os.fdopen(pidfd, "rb"):
+            signal.pidfd_send_signal(pidfd, signal.SIGCONT)
 
 
 def ended(entry):
@@ -232,7 +243,9 @@ class Loop:
         self.clients = [Client(self.host, f"g{number}", rng) for number in range(clients)]
         self.clients.append(Uplinker(self.host, "up0", rng))
         self.failures = []
-        self.figures = {"cycles": 0, "killed_at_start": 0, "launch_killed": 0, "vmms_killed": 0,
+        self.timers = []
+        self.figures = {"cycles": 0, "killed_at_start": 0, "launch_killed": 0,
+                        "launch_slow": 0, "vmms_killed": 0,
                         "switches_killed": 0, "answered": 0,
                         "lost": 0, "readopted": 0, "restart_ms": []}
 
@@ -247,11 +260,20 @@ class Loop:
             self.failures.append(error)
 
     def kill(self):
-        """The daemon with its work half done; at times vmm-launch with it."""
-        if self.rng.random() < 0.3:
+        """The daemon with its work half done; at times vmm-launch with it, or that is slow to
+        finish what it was asked."""
+        how = self.rng.random()
+        if how < 0.3:
             self.figures["launch_killed"] += 1
             self.host.process.send_signal(signal.SIGSTOP)  # so that no step is between the two
-            self.host.kill_launch()
+            go_on(self.host.signal_launch(signal.SIGKILL))
+        elif how < 0.6:
+            self.figures["launch_slow"] += 1
+            stopped = self.host.signal_launch(signal.SIGSTOP)
+            time.sleep(self.rng.uniform(0, 0.03))
+            later = threading.Timer(self.rng.uniform(0, 0.2), go_on, [stopped])
+            self.timers.append(later)
+            later.start()
         self.host.kill()
 
     def kill_at_start(self):
@@ -289,6 +311,9 @@ class Loop:
         vms = wait_until(self.resting, "all VMs to be at rest")
         self.figures["restart_ms"].append((time.monotonic() - begun) * 1000)
         self.figures["readopted"] += sum(client.pid is not None for client in self.clients)
+        for timer in self.timers:
+            timer.join()
+        self.timers.clear()
         for client in self.clients:
             client.settle(vms)
         self.inspect(vms, rows)
@@ -341,5 +366,7 @@ class Loop:
         finally:
             self.figures["answered"] = sum(client.answered for client in self.clients)
             self.figures["lost"] = sum(client.lost for client in self.clients)
+            for timer in self.timers:
+                timer.join()
             self.host.destroy()
         return self.figures
