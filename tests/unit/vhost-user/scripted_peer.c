@@ -144,9 +144,83 @@ static void send_raw(struct scripted_peer *peer, const struct vhost_msg *msg)
 		return;
 }
 
+static uint32_t chance(struct scripted_peer *peer, uint32_t below)
+{
+	peer->raving = peer->raving * 6364136223846793005ull + 1442695040888963407ull;
+	return (uint32_t)(peer->raving >> 33) % below;
+}
+
+/* Sends the first bytes of an answer, with descriptors nobody asked for. */
+static void send_part(struct scripted_peer *peer, const struct vhost_msg *msg, size_t len,
+		      unsigned int fd_count)
+{
+	uint8_t bytes[VHOST_MSG_HEADER + VHOST_MSG_MAX_PAYLOAD];
+	char control[CMSG_SPACE(16 * sizeof(int))] = {0};
+	struct iovec iov = { bytes, MIN(len, sizeof(bytes)) };
+	struct msghdr mh = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	memcpy(bytes, msg, VHOST_MSG_HEADER);
+	memcpy(bytes + VHOST_MSG_HEADER, msg->bytes, VHOST_MSG_MAX_PAYLOAD);
+	if (fd_count) {
+		struct cmsghdr *c;
+
+		mh.msg_control = control;
+		mh.msg_controllen = CMSG_SPACE(fd_count * sizeof(int));
+		c = CMSG_FIRSTHDR(&mh);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(fd_count * sizeof(int));
+		for (unsigned int i = 0; i < fd_count; i++)
+			memcpy(CMSG_DATA(c) + i * sizeof(int), &peer->fd, sizeof(int));
+	}
+	if (sendmsg(peer->fd, &mh, MSG_NOSIGNAL) < 0)
+		return;
+}
+
+/* `reply` is right so far. */
+static void rave(struct scripted_peer *peer, struct vhost_msg *reply)
+{
+	static const uint64_t odd[] = { 0, 1, UINT16_MAX, UINT32_MAX, 1ull << 32, 1ull << 63, UINT64_MAX };
+	uint8_t *header = (uint8_t *)reply;
+	size_t len = VHOST_MSG_HEADER + reply->size;
+
+	switch (chance(peer, 24)) {
+	case 0:
+		header[chance(peer, VHOST_MSG_HEADER)] ^= (uint8_t)(1u << chance(peer, 8));
+		len = VHOST_MSG_HEADER + reply->size % VHOST_MSG_MAX_PAYLOAD;
+		break;
+	case 1:
+	case 2:
+		reply->u64 = odd[chance(peer, ARRAY_SIZE(odd))];
+		break;
+	case 3:
+	case 4:
+		reply->u64 ^= 1ull << chance(peer, 64);
+		break;
+	case 5:
+		len = chance(peer, (uint32_t)len);
+		break;
+	case 6:
+		send_part(peer, reply, len, 1 + chance(peer, 16));
+		return;
+	case 7:
+		reply->size = VHOST_MSG_MAX_PAYLOAD;
+		len = VHOST_MSG_HEADER + reply->size;
+		break;
+	case 8:
+		scripted_peer_hang_up(peer);
+		return;
+	}
+	if (len)
+		send_part(peer, reply, len, 0);
+	if (len < VHOST_MSG_HEADER + reply->size && chance(peer, 2))
+		scripted_peer_hang_up(peer);
+}
+
 static void answer(struct scripted_peer *peer, const struct vhost_msg *msg)
 {
-	enum peer_deed deed = msg->request == peer->at ? peer->deed : PEER_OBEYS;
+	enum peer_deed deed = msg->request == peer->at || peer->deed == PEER_RAVES ? peer->deed :
+										     PEER_OBEYS;
 	const struct vhost_msg_rule *rule = vhost_msg_rule(msg->request);
 	struct vhost_msg reply;
 
@@ -164,6 +238,10 @@ static void answer(struct scripted_peer *peer, const struct vhost_msg *msg)
 		reply.u64 = UINT64_MAX;
 	} else if (deed == PEER_REFUSES) {
 		reply.u64 = 1;
+	}
+	if (deed == PEER_RAVES) {
+		rave(peer, &reply);
+		return;
 	}
 	if (deed == PEER_MISTAKES)
 		reply.request = VHOST_MSG_GET_QUEUE_NUM;

@@ -23,6 +23,7 @@ enum peer_deed {
 	PEER_BABBLES,	/* answers with too many bytes */
 	PEER_REPEATS,	/* answers twice */
 	PEER_LIES,	/* answers u64 all ones, vring state of another ring */
+	PEER_RAVES,	/* at every request, by `raving`: right, or anything at all */
 };
 
 struct peer_ring {
@@ -45,6 +46,7 @@ struct scripted_peer {
 	/* What it does, at which request (enum vhost_request). */
 	enum peer_deed deed;
 	uint32_t at;
+	uint64_t raving;
 	/* What it has seen in this session. */
 	uint64_t acked, acked_protocol, status;
 	struct vhost_msg_region regions[PEER_SLOTS];

@@ -27,6 +27,7 @@ struct fixture {
 	struct vhost_frontend_ring rings[RINGS];
 	unsigned int changes, stops;
 	unsigned int sessions_wanted;
+	uint64_t misfits_before;
 };
 
 static void changed(void *opaque)
@@ -461,6 +462,42 @@ static void test_lies(void **state)
 	assert_int_equal(vhost_frontend_counters(f->fe)->faults, 1);
 }
 
+/* The front end is content, or waits for a peer that offers more, or has tried often enough. */
+static bool is_settled(void *opaque)
+{
+	struct fixture *f = opaque;
+
+	return is_running(f) || enough_sessions(f) ||
+	       vhost_frontend_counters(f->fe)->misfits > f->misfits_before;
+}
+
+/* Anything at all, at every request: each session ends or runs, and an honest one runs after it. */
+static void test_raving_peer(void **state)
+{
+	struct fixture *f = *state;
+
+	vhost_frontend_destroy(f->fe);
+	create(f, f->peer.path, -1, TIMEOUT_MS);
+	start(f, FEATURES);
+	for (uint64_t seed = 1; seed <= 30; seed++) {
+		f->peer.deed = PEER_RAVES;
+		f->peer.raving = seed;
+		f->misfits_before = vhost_frontend_counters(f->fe)->misfits;
+		f->sessions_wanted = f->peer.sessions + 4;
+		scripted_peer_hang_up(&f->peer);
+		until(f, is_not_running);
+		if (!until(f, is_settled))
+			fail_msg("seed %u: the front end gave up", (unsigned int)seed);
+		f->peer.deed = PEER_OBEYS;
+		scripted_peer_hang_up(&f->peer);
+		until(f, is_not_running);
+		if (!until(f, is_running))
+			fail_msg("seed %u: no recovery", (unsigned int)seed);
+		check_rings(f);
+	}
+	assert_true(vhost_frontend_counters(f->fe)->faults >= 20);
+}
+
 static void test_bad_arguments(void **state)
 {
 	struct fixture *f = *state;
@@ -492,6 +529,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_updates, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bad_peers, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lies, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_raving_peer, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bad_arguments, setup, teardown),
 	};
 
