@@ -16,6 +16,7 @@ static const uint32_t families[] = { AF_UNIX };
 static const uint32_t protections[] = { PROT_NONE, PROT_READ, PROT_READ | PROT_WRITE };
 static const uint32_t fcntls[] = { F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_GETLK, F_SETLK,
 				   F_DUPFD_CLOEXEC };
+static uint32_t own_pid[1];
 
 static const struct syscall_rule rules[] = {
 	/* The loop, its timers and posts; children by pidfd. */
@@ -46,6 +47,7 @@ static const struct syscall_rule rules[] = {
 	SYSCALL_ALLOW_IF(mprotect, 2, protections), SYSCALL_ALLOW(mremap), SYSCALL_ALLOW(munmap),
 	SYSCALL_ALLOW(madvise),
 	SYSCALL_ALLOW(exit), SYSCALL_ALLOW(exit_group),
+	SYSCALL_ALLOW_IF(tgkill, 0, own_pid), /* abort() */
 };
 
 int walls_leave_root(uid_t uid)
@@ -77,5 +79,6 @@ int walls_raise(const struct options *options)
 
 	if (err && err != -ENOSYS && err != -EOPNOTSUPP)
 		return err;
+	own_pid[0] = (uint32_t)getpid();
 	return syscall_filter_install("vmm-mgmt", rules, ARRAY_SIZE(rules), SYSCALL_FILTER_PROCESS);
 }

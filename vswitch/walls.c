@@ -27,6 +27,7 @@ static const uint32_t families[] = {AF_UNIX};
 static const uint32_t protections[] = {PROT_NONE, PROT_READ, PROT_READ | PROT_WRITE};
 static const uint32_t fcntls[] = {F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC,
 				  F_GET_SEALS, F_ADD_SEALS};
+static uint32_t own_pid[1];
 static const uint32_t prctls[] = {PR_SET_NO_NEW_PRIVS};
 /* Uplinks: net_tap tells its link and is set down with it; a PCI device is stopped and unmapped. */
 static const uint32_t ioctls[] = {SIOCGIFFLAGS, SIOCSIFFLAGS, VFIO_DEVICE_SET_IRQS,
@@ -38,7 +39,7 @@ static const struct syscall_rule process_rules[] = {
 	SYSCALL_ALLOW(epoll_wait), SYSCALL_ALLOW(epoll_pwait2), SYSCALL_ALLOW(epoll_ctl),
 	SYSCALL_ALLOW(epoll_create), SYSCALL_ALLOW(epoll_create1), SYSCALL_ALLOW(poll),
 	SYSCALL_ALLOW(timerfd_create), SYSCALL_ALLOW(timerfd_settime), SYSCALL_ALLOW(eventfd2),
-	SYSCALL_ALLOW(futex), SYSCALL_ALLOW(tgkill), SYSCALL_ALLOW(rt_sigaction),
+	SYSCALL_ALLOW(futex), SYSCALL_ALLOW_IF(tgkill, 0, own_pid), SYSCALL_ALLOW(rt_sigaction),
 	SYSCALL_ALLOW(rt_sigprocmask), SYSCALL_ALLOW(rt_sigreturn),
 	SYSCALL_ALLOW(restart_syscall), SYSCALL_ALLOW(sched_yield),
 	SYSCALL_ALLOW(clock_gettime), SYSCALL_ALLOW(clock_nanosleep), SYSCALL_ALLOW(getpid),
@@ -168,6 +169,7 @@ int walls_raise(void)
 		log_err("the threads' capabilities cannot be dropped: %s", strerror(-err));
 		return err;
 	}
+	own_pid[0] = (uint32_t)getpid();
 	return syscall_filter_install("vswitch", process_rules, ARRAY_SIZE(process_rules),
 				      SYSCALL_FILTER_PROCESS);
 }

@@ -109,6 +109,11 @@ static long start_thread_by_clone(void)
 	return syscall(SYS_clone, CLONE_VM | CLONE_THREAD | CLONE_SIGHAND, NULL, NULL, NULL, 0);
 }
 
+static long signal_anothers_thread(void)
+{
+	return syscall(SYS_tgkill, 1, 1, 0);
+}
+
 static long open_device(void)
 {
 	return open("/dev/null", O_RDONLY);
@@ -139,7 +144,7 @@ static void forbidden_to_all(void **state)
 		mount_something, become_another,
 #if !defined(__SANITIZE_ADDRESS__)
 		open_device,	inject_input,  run_memory,   become_undumpable,
-		start_process_by_clone, start_thread_by_clone,
+		signal_anothers_thread, start_process_by_clone, start_thread_by_clone,
 #endif
 	};
 
