@@ -50,6 +50,8 @@ TESTS = {
     "devemu/char_*.c": ["devemu_chars"],
     "devemu/*.c": BOARD,
     "vhost-user/vring*.c": VRING,
+    "vhost-user/virtio_net*.c": ["virtio_net", "virtio_hostile", "fuzz_virtio_net", "fuzz_virtio_pci"],
+    "vhost-user/virtio_blk*.c": ["virtio_blk", "virtio_blk_hostile", "virtio_hostile", "fuzz_virtio_blk"],
     "vhost-user/virtio_*.c": VIRTIO,
     "vhost-user/peer_memory.c": BACKEND + ["fuzz_vring"],
     "vhost-user/vhost_*.c": BACKEND + ["virtio_net"],

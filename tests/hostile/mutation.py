@@ -6,6 +6,8 @@ import re
 # What makes a condition a check of bounds: a comparison, arithmetic on sizes, or a helper that does it.
 BOUNDS = re.compile(r"[^-<>=!]=?[<>]=?[^<>]|[=!]=|[^&]&[^&]|%|_(within|overlaps|overflow|check|acceptable|claims)\b"
                     r"|\b(is_power_of_two|wraps|usable|span_holds)\(")
+# The host's failures are another matter: results below zero, failed mappings.
+FAILURE = re.compile(r"(< 0|== MAP_FAILED)$")
 LEAVES = re.compile(r"\b(return|break|continue|goto)\b")
 # What lets pass when it holds: an index below its end.
 GUARD = re.compile(r"[^-<]<=?[^<]|_(within|claims)\(")
@@ -88,7 +90,7 @@ def bounds_checks(source):
 
     def add(start, end, neutral):
         start, end = trimmed(text, start, end)
-        if BOUNDS.search(" " + text[start:end].replace("->", ". ") + " "):
+        if BOUNDS.search(" " + text[start:end].replace("->", ". ") + " ") and not FAILURE.search(text[start:end]):
             found.append(Check(start, end, text.count("\n", 0, start) + 1,
                                source[start:end], neutral))
 

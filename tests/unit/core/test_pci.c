@@ -369,6 +369,9 @@ static void test_reset_and_state(void **state)
 	assert_int_equal(cfg(b, 0, 16, PCI_CLASS_REVISION, 1), 3);
 	wrong.config[PCI_DEVICE_ID] ^= 1;
 	assert_int_equal(pci_device_load(&twin.pci, &wrong), -EINVAL);
+	wrong = saved;
+	wrong.config[PCI_HEADER_TYPE] = PCI_HEADER_TYPE_BRIDGE;
+	assert_int_equal(pci_device_load(&twin.pci, &wrong), -EINVAL);
 	leave(&fn);
 	leave(&twin);
 }

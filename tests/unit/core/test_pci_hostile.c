@@ -167,11 +167,27 @@ static void test_accesses_about_the_end_of_configuration_space(void **state)
 	assert_true(works(f));
 }
 
+static uint64_t reset_control_read(void *opaque, uint64_t offset, unsigned int size)
+{
+	++*(unsigned int *)opaque;
+	return 0;
+}
+
+static void reset_control_write(void *opaque, uint64_t offset, unsigned int size, uint64_t value)
+{
+	++*(unsigned int *)opaque;
+}
+
 static void test_address_and_data_ports_of_odd_widths(void **state)
 {
+	static const struct io_ops ops = { .read = reset_control_read,
+					   .write = reset_control_write };
+	unsigned int resets = 0;
+	const struct io_range reset = { .name = "reset", .ops = &ops, .opaque = &resets };
 	struct fixture *f = *state;
 	uint64_t value;
 
+	pci_bus_set_reset_control(f->bus, &reset);
 	io_bus_write(f->pio, 0xcf8, 4, 0x80000000u | PLAIN << 8 | 0xfc);
 	for (unsigned int port = 0xcf0; port < 0xd08; port++)
 		for (unsigned int size = 1; size <= 4; size *= 2) {
@@ -182,6 +198,8 @@ static void test_address_and_data_ports_of_odd_widths(void **state)
 			io_bus_write(f->pio, port, size, UINT64_MAX);
 		}
 	assert_int_equal(pci_bus_cf8(f->bus), 0x80000000u | PLAIN << 8 | 0xfc);
+	assert_int_equal(resets, 2); /* one read and one write of the byte at CF9h, no other */
+	pci_bus_set_reset_control(f->bus, NULL);
 	io_bus_write(f->pio, 0xcf8, 4, UINT32_MAX);
 	assert_int_equal(pci_bus_cf8(f->bus), 0x80fffffcu);
 	assert_true(works(f));
@@ -210,6 +228,10 @@ static void test_bars_where_others_are(void **state)
 		set(f, PLAIN, PCI_BASE_ADDRESS_0, 4, open[i]);
 		assert_true(f->plain.pci.bars[0].mapped);
 		assert_true(f->plain.changes - changes <= 2);
+		changes = f->plain.changes; /* what moves nothing, tells nobody */
+		set(f, PLAIN, PCI_BASE_ADDRESS_0, 4, open[i]);
+		set(f, PLAIN, PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+		assert_int_equal(f->plain.changes, changes);
 		io_bus_write(f->mmio, open[i] + 8, 8, UINT64_MAX);
 		oracle_check_memory(&f->oracle);
 	}
