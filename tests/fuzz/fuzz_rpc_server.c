@@ -22,7 +22,7 @@ static unsigned int n_late, n_calls;
 static void handle_echo(struct rpc_call *call, const json_t *params, void *opaque)
 {
 	n_calls++;
-	rpc_reply(call, params ? json_deep_copy(params) : NULL);
+	rpc_reply(call, params ? json_deep_copy(params) : json_null());
 }
 
 static void handle_refuse(struct rpc_call *call, const json_t *params, void *opaque)
@@ -37,7 +37,7 @@ static void handle_late(struct rpc_call *call, const json_t *params, void *opaqu
 {
 	n_calls++;
 	if (n_late == MAX_LATE)
-		rpc_reply(call, NULL);
+		rpc_reply(call, json_null());
 	else
 		late[n_late++] = call;
 }
@@ -52,7 +52,7 @@ static void handle_now(struct rpc_call *call, const json_t *params, void *opaque
 {
 	n_calls++;
 	answer_late();
-	rpc_reply(call, NULL);
+	rpc_reply(call, json_null());
 }
 
 static const struct rpc_method methods[] = {
