@@ -264,7 +264,8 @@ static int remove_dir(int parent, const char *name, char *why, size_t why_size)
 	dir = fdopendir(fd);
 	if (!dir) {
 		close(fd);
-		return -ENOMEM;
+		errno = ENOMEM;
+		return failed(why, why_size, "reading directory", name);
 	}
 	while ((entry = readdir(dir)) && n++ < REMOVE_MAX) {
 		if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, ".."))
