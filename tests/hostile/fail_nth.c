@@ -36,8 +36,10 @@ static unsigned int range_count;
 static uintptr_t program_base;
 static _Thread_local bool busy;
 
-static uint32_t scope_of(uintptr_t addr)
+uint32_t fail_nth_scope(const void *where)
 {
+	uintptr_t addr = (uintptr_t)where;
+
 	for (unsigned int i = 0; i < range_count; i++) {
 		if (addr >= ranges[i].start && addr < ranges[i].end)
 			return ranges[i].scope;
@@ -53,9 +55,9 @@ static void record(const char *name, int err)
 	control->err = err;
 	snprintf(control->name, sizeof(control->name), "%s", name);
 	for (int i = 0; i < n; i++) {
-		uintptr_t addr = (uintptr_t)frames[i];
+		bool own = fail_nth_scope(frames[i]) == FAIL_OWN;
 
-		control->frames[i] = scope_of(addr) == FAIL_OWN ? addr - program_base : 0;
+		control->frames[i] = own ? (uintptr_t)frames[i] - program_base : 0;
 	}
 	control->frame_count = (uint32_t)n;
 }
@@ -65,7 +67,7 @@ bool fail_nth_fails(uint32_t class, const char *name, int err, void *caller)
 	uint64_t count;
 
 	if (!(atomic_load_explicit(&control->classes, memory_order_relaxed) & class) || busy ||
-	    !(scope_of((uintptr_t)caller) & control->scopes))
+	    !(fail_nth_scope(caller) & control->scopes))
 		return false;
 	count = atomic_fetch_add(&control->count, 1) + 1;
 	if (!control->n || count < control->n || count >= control->n + control->span)

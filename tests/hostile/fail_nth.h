@@ -36,6 +36,8 @@ struct fail_control {
 
 /* Counts a call; true: it has to fail, and errno is set. */
 bool fail_nth_fails(uint32_t class, const char *name, int err, void *caller);
+/* FAIL_OWN, FAIL_LIBRARY or 0: whose code is there. */
+uint32_t fail_nth_scope(const void *addr);
 /* The function of this name that we stand in front of; *slot remembers it. */
 void *fail_nth_next(void **slot, const char *name);
 

@@ -96,7 +96,7 @@ int fclose(FILE *f)
 		va_start(ap, last);                                                                \
 		more = va_arg(ap, long);                                                           \
 		va_end(ap);                                                                        \
-		return ((int (*) params)fail_nth_next(&slot, #name))(__VA_ARGS__, more);                    \
+		return ((int (*) params)fail_nth_next(&slot, #name))(__VA_ARGS__, more);           \
 	}
 
 VARIADIC(EMFILE, open, (const char *path, int flags, ...), flags, path, flags)
@@ -143,11 +143,11 @@ long syscall(long number, ...)
  * An eventfd of one's own can be read and written at any time: those calls do not count. Which
  * descriptors are such is noted when they are made and closed.
  */
-static _Atomic bool is_eventfd[1024];
+static _Atomic bool always_ready[1024];
 
-static bool eventfd_of_ours(int fd)
+static bool is_ready(int fd)
 {
-	return fd >= 0 && fd < 1024 && is_eventfd[fd];
+	return fd >= 0 && fd < 1024 && always_ready[fd];
 }
 
 int eventfd(unsigned int value, int flags)
@@ -159,7 +159,7 @@ int eventfd(unsigned int value, int flags)
 		return -1;
 	fd = ((int (*)(unsigned int, int))fail_nth_next(&slot, "eventfd"))(value, flags);
 	if (fd >= 0 && fd < 1024)
-		is_eventfd[fd] = true;
+		always_ready[fd] = true;
 	return fd;
 }
 
@@ -167,8 +167,8 @@ int close(int fd)
 {
 	static void *slot;
 
-	if (eventfd_of_ours(fd))
-		is_eventfd[fd] = false;
+	if (is_ready(fd))
+		always_ready[fd] = false;
 	return ((int (*)(int))fail_nth_next(&slot, "close"))(fd);
 }
 
@@ -176,7 +176,7 @@ ssize_t read(int fd, void *buf, size_t len)
 {
 	static void *slot;
 
-	if (!eventfd_of_ours(fd) &&
+	if (!is_ready(fd) &&
 	    fail_nth_fails(FAIL_SYSCALL, "read", EIO, __builtin_return_address(0)))
 		return -1;
 	return ((ssize_t(*)(int, void *, size_t))fail_nth_next(&slot, "read"))(fd, buf, len);
@@ -186,7 +186,7 @@ ssize_t write(int fd, const void *buf, size_t len)
 {
 	static void *slot;
 
-	if (!eventfd_of_ours(fd) &&
+	if (!is_ready(fd) &&
 	    fail_nth_fails(FAIL_SYSCALL, "write", ENOSPC, __builtin_return_address(0)))
 		return -1;
 	return ((ssize_t(*)(int, const void *, size_t))fail_nth_next(&slot, "write"))(fd, buf, len);
@@ -211,8 +211,18 @@ CALL(ENOMEM, ssize_t, recvmsg, (int fd, struct msghdr *msg, int flags), (fd, msg
 CALL(ENOBUFS, ssize_t, sendmsg, (int fd, const struct msghdr *msg, int flags), (fd, msg, flags))
 CALL(EIO, ssize_t, sendfile64, (int out, int in, off64_t *at, size_t len), (out, in, at, len))
 CALL(EMFILE, int, epoll_create1, (int flags), (flags))
-CALL(ENOSPC, int, epoll_ctl, (int fd, int op, int target, struct epoll_event *event),
-	(fd, op, target, event))
+/* What is in the set can always be changed and taken out. */
+int epoll_ctl(int fd, int op, int target, struct epoll_event *event)
+{
+	static void *slot;
+
+	if (op == EPOLL_CTL_ADD &&
+	    fail_nth_fails(FAIL_SYSCALL, "epoll_ctl", ENOSPC, __builtin_return_address(0)))
+		return -1;
+	return ((int (*)(int, int, int, struct epoll_event *))fail_nth_next(&slot, "epoll_ctl"))(
+		fd, op, target, event);
+}
+
 CALL(EINTR, int, epoll_pwait2,
 	(int fd, struct epoll_event *events, int n, const struct timespec *timeout,
 	 const sigset_t *mask),
@@ -222,7 +232,24 @@ CALL(EMFILE, int, timerfd_create, (int clock, int flags), (clock, flags))
 CALL(EINVAL, int, timerfd_settime,
 	(int fd, int flags, const struct itimerspec *value, struct itimerspec *old),
 	(fd, flags, value, old))
-CALL(EMFILE, int, pipe2, (int fds[2], int flags), (fds, flags))
+
+/* A library's pipe is between itself and itself: it is written and read like an eventfd. */
+int pipe2(int fds[2], int flags)
+{
+	static void *slot;
+	void *caller = __builtin_return_address(0);
+	int err;
+
+	if (fail_nth_fails(FAIL_SYSCALL, "pipe2", EMFILE, caller))
+		return -1;
+	err = ((int (*)(int[2], int))fail_nth_next(&slot, "pipe2"))(fds, flags);
+	for (int i = 0; !err && i < 2; i++) {
+		if (fds[i] < 1024)
+			always_ready[fds[i]] = fail_nth_scope(caller) != FAIL_OWN;
+	}
+	return err;
+}
+
 CALL(EMFILE, int, dup2, (int from, int to), (from, to))
 CALL(EMFILE, int, dup3, (int from, int to, int flags), (from, to, flags))
 CALL(EINTR, ssize_t, getrandom, (void *buf, size_t len, unsigned int flags), (buf, len, flags))
@@ -251,8 +278,6 @@ CALL(EPERM, int, setresgid, (gid_t r, gid_t e, gid_t s), (r, e, s))
 CALL(EPERM, int, setrlimit64, (__rlimit_resource_t what, const struct rlimit64 *limit),
 	(what, limit))
 CALL(EINTR, pid_t, waitpid, (pid_t pid, int *status, int options), (pid, status, options))
-CALL(ECHILD, int, waitid, (idtype_t type, id_t id, siginfo_t *info, int options),
-	(type, id, info, options))
 CALL(EPERM, int, kill, (pid_t pid, int signo), (pid, signo))
 CALL(EPERM, int, sched_getaffinity, (pid_t pid, size_t size, cpu_set_t *set), (pid, size, set))
 CODE(EAGAIN, pthread_create,
