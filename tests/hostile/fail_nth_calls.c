@@ -103,8 +103,34 @@ VARIADIC(EMFILE, open, (const char *path, int flags, ...), flags, path, flags)
 VARIADIC(EMFILE, open64, (const char *path, int flags, ...), flags, path, flags)
 VARIADIC(EMFILE, openat, (int dir, const char *path, int flags, ...), flags, dir, path, flags)
 VARIADIC(EMFILE, openat64, (int dir, const char *path, int flags, ...), flags, dir, path, flags)
-VARIADIC(EINVAL, fcntl, (int fd, int command, ...), command, fd, command)
-VARIADIC(EINVAL, fcntl64, (int fd, int command, ...), command, fd, command)
+
+/* A lock can always be given back. */
+static bool is_unlock(int command, long argument)
+{
+	const struct flock *lock = (const struct flock *)argument;
+
+	return (command == F_SETLK || command == F_OFD_SETLK) && lock->l_type == F_UNLCK;
+}
+
+#define FCNTL(name)                                                                                \
+	int name(int fd, int command, ...)                                                         \
+	{                                                                                          \
+		static void *slot;                                                                 \
+		va_list ap;                                                                        \
+		long more;                                                                         \
+                                                                                                   \
+		va_start(ap, command);                                                             \
+		more = va_arg(ap, long);                                                           \
+		va_end(ap);                                                                        \
+		if (!is_unlock(command, more) &&                                                   \
+		    fail_nth_fails(FAIL_SYSCALL, #name, EINVAL, __builtin_return_address(0)))      \
+			return -1;                                                                 \
+		return ((int (*)(int, int, ...))fail_nth_next(&slot, #name))(fd, command, more);   \
+	}
+
+FCNTL(fcntl)
+FCNTL(fcntl64)
+
 VARIADIC(ENOMEM, ioctl, (int fd, unsigned long request, ...), request, fd, request)
 
 int prctl(int option, ...)
