@@ -118,7 +118,6 @@ static bool is_unlock(int command, long argument)
 		static void *slot;                                                                 \
 		va_list ap;                                                                        \
 		long more;                                                                         \
-                                                                                                   \
 		va_start(ap, command);                                                             \
 		more = va_arg(ap, long);                                                           \
 		va_end(ap);                                                                        \
