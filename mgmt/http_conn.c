@@ -15,6 +15,7 @@
 
 /* Out of descriptors or memory: what is there has to end first. */
 #define BREATH_NS (100ULL * 1000000)
+#define BREATH_ROOM 8u
 
 static struct ratelimit log_limit = RATELIMIT_INIT(10000, 3);
 
@@ -339,7 +340,8 @@ static void client_admit(struct http *http, int fd)
 static void pause_listening(struct http_conns *conns)
 {
 	warn("no more clients of the API can be taken for now: %m");
-	crowd_out(conns);
+	for (unsigned int i = 0; i < BREATH_ROOM && crowd_out(conns); i++)
+		;
 	if (loop_timer_arm(conns->breath, BREATH_NS) == 0 &&
 	    loop_io_set_events(conns->listen, 0) < 0)
 		log_err("the API's socket is listened at nevertheless: out of memory");

@@ -348,22 +348,16 @@ static int mgmt_run(struct mgmt *mgmt)
 	return err;
 }
 
-/* As many as root may have, which need not be what was asked for. */
+/* As many as the operator's hard limit lets us have. */
 static void raise_descriptor_limit(void)
 {
 	struct rlimit limit;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= DESCRIPTORS)
 		return;
-	limit.rlim_cur = DESCRIPTORS;
-	limit.rlim_max = MAX(limit.rlim_max, DESCRIPTORS);
-	if (setrlimit(RLIMIT_NOFILE, &limit) == 0)
+	limit.rlim_cur = MIN(limit.rlim_max, DESCRIPTORS);
+	if (setrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur == DESCRIPTORS)
 		return;
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-		limit.rlim_cur = MIN(limit.rlim_max, DESCRIPTORS);
-		if (setrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur == DESCRIPTORS)
-			return;
-	}
 	log_warn("limit of descriptors: %u wanted, %llu is all there is; with thousands of VMs "
 		 "they will run out (ulimit -Hn, LimitNOFILE=)",
 		 DESCRIPTORS, (unsigned long long)limit.rlim_cur);

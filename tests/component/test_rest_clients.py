@@ -249,3 +249,23 @@ def test_only_root_may(host):
         path.chmod(0o600)
     assert host.vm("plain")
     assert metric(host, 'vmm_api_connections_closed_total{reason="forbidden"}') == 4
+
+
+def test_descriptors_run_out():
+    """Those who wait longest make room, and who asks is answered."""
+    daemon = Daemon(vswitch="/bin/false")
+    try:
+        daemon.stop()
+        daemon.command = ["prlimit", "--nofile=48:48", *daemon.command]
+        daemon.start()
+        assert "48 is all there is" in daemon.log()
+        daemon.ok("POST", "/v1/vms", daemon.spec("plain"))
+        with contextlib.ExitStack() as clients:
+            idle = [clients.enter_context(client(daemon)) for _ in range(100)]
+            for _ in range(5):
+                assert daemon.vm("plain")
+            assert "too many clients" in problem(answer_of(idle[0]), 503)
+        assert "no more clients of the API can be taken" in daemon.log()
+        assert daemon.vm("plain")
+    finally:
+        daemon.destroy()
