@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "core/log.h"
@@ -17,8 +18,7 @@ struct peer_fds_job {
 	struct peer_fds_job *next;
 	_Atomic unsigned int owners;
 	int done_fd;
-	unsigned int count;
-	int fds[PEER_FDS_MAX];
+	struct peer_fds_kept kept;
 };
 
 static pthread_mutex_t queue_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -72,13 +72,22 @@ static struct peer_fds_job *job_alloc(void)
 	return job ? job : malloc(sizeof(*job));
 }
 
+static void let_go(struct peer_fds_kept *kept)
+{
+	for (unsigned int i = 0; i < kept->count; i++)
+		close(kept->fds[i]);
+	for (unsigned int i = 0; i < kept->map_count; i++)
+		munmap(kept->maps[i].at, kept->maps[i].bytes);
+	kept->count = 0;
+	kept->map_count = 0;
+}
+
 static void job_run(struct peer_fds_job *job)
 {
 	uint64_t one = 1;
 	ssize_t n;
 
-	for (unsigned int i = 0; i < job->count; i++)
-		close(job->fds[i]);
+	let_go(&job->kept);
 	n = write(job->done_fd, &one, sizeof(one));
 	(void)n;
 	job_release(job);
@@ -137,7 +146,9 @@ static void on_done(void *opaque, int fd, unsigned int events)
 	fds->job_io = NULL;
 	job_release(fds->job);
 	fds->job = NULL;
-	fds->closed(fds->opaque);
+	/* More may have come meanwhile. */
+	if (peer_fds_close(fds))
+		fds->closed(fds->opaque);
 }
 
 static struct peer_fds_job *job_new(const struct peer_fds *fds)
@@ -148,8 +159,7 @@ static struct peer_fds_job *job_new(const struct peer_fds *fds)
 		return NULL;
 	job->owners = 2;
 	job->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	job->count = fds->count;
-	memcpy(job->fds, fds->fds, fds->count * sizeof(job->fds[0]));
+	job->kept = fds->kept;
 	if (job->done_fd >= 0)
 		return job;
 	free(job);
@@ -160,9 +170,7 @@ static struct peer_fds_job *job_new(const struct peer_fds *fds)
 static bool close_here(struct peer_fds *fds)
 {
 	log_warn("vhost-user: out of memory: closing a peer's descriptors here and now");
-	for (unsigned int i = 0; i < fds->count; i++)
-		close(fds->fds[i]);
-	fds->count = 0;
+	let_go(&fds->kept);
 	return true;
 }
 
@@ -170,7 +178,9 @@ bool peer_fds_close(struct peer_fds *fds)
 {
 	struct peer_fds_job *job;
 
-	if (!fds->count)
+	if (fds->job)
+		return false;
+	if (!fds->kept.count && !fds->kept.map_count)
 		return true;
 	job = job_new(fds);
 	if (!job)
@@ -183,7 +193,8 @@ bool peer_fds_close(struct peer_fds *fds)
 	}
 	fds->job = job;
 	queue_put(job);
-	fds->count = 0;
+	fds->kept.count = 0;
+	fds->kept.map_count = 0;
 	return false;
 }
 
@@ -214,10 +225,23 @@ void peer_fds_fini(struct peer_fds *fds)
 
 void peer_fds_keep(struct peer_fds *fds, int fd)
 {
-	if (fds->count < PEER_FDS_MAX)
-		fds->fds[fds->count++] = fd;
+	if (fds->kept.count < PEER_FDS_MAX)
+		fds->kept.fds[fds->kept.count++] = fd;
 	else
 		close(fd);
+}
+
+void peer_fds_keep_maps(struct peer_fds *fds, struct peer_memory *pm)
+{
+	struct peer_mapping maps[PEER_MEMORY_MAX_DEPARTED];
+	unsigned int count = peer_memory_take_departed(pm, maps);
+
+	for (unsigned int i = 0; i < count; i++) {
+		if (fds->kept.map_count < PEER_MEMORY_MAX_DEPARTED)
+			fds->kept.maps[fds->kept.map_count++] = maps[i];
+		else
+			munmap(maps[i].at, maps[i].bytes);
+	}
 }
 
 void peer_fds_drop(struct peer_fds *fds, int fd)

@@ -1,19 +1,21 @@
 /*
  * Descriptors that came from a peer: what they are, told without touching what is behind them, and
- * their end.
+ * their end; and the end of large mappings of its memory.
  *
  * Behind a descriptor may be a file system that the peer itself serves (FUSE) and whose every
  * operation, the flush at close included, takes as long as it likes; or a TCP socket whose last
- * close lingers. So only eventfds and shared memory are ever used or closed on the control thread.
- * All else is kept until the session is over and then closed by one of a few threads there are for
- * that; until it is done the back end takes no other peer, so what a peer can hold up is its own port
- * (and, when it has company enough to hold up all the threads, those of others that send such things).
- * Control thread.
+ * close lingers; and unmapping a file last frees all of it. So only eventfds and shared memory are
+ * ever used or closed on the control thread. All else is kept until the session is over and then
+ * closed by one of a few threads there are for that, as large mappings are unmapped; until it is
+ * done the back end reads nothing more and takes no other peer, so what a peer can hold up is its own
+ * port (and, with company enough to hold up all these threads, those of others that send such
+ * things). Control thread.
  */
 #ifndef VHOST_USER_PEER_FDS_H
 #define VHOST_USER_PEER_FDS_H
 
 #include "core/loop.h"
+#include "vhost-user/peer_memory.h"
 
 enum peer_fd_kind {
 	PEER_FD_EVENTFD,
@@ -39,8 +41,12 @@ struct peer_fds {
 	void *opaque;
 	struct peer_fds_job *job; /* NULL: nothing is being closed */
 	struct loop_io *job_io;
-	unsigned int count;
-	int fds[PEER_FDS_MAX]; /* kept */
+	struct peer_fds_kept {
+		unsigned int count;
+		int fds[PEER_FDS_MAX];
+		unsigned int map_count;
+		struct peer_mapping maps[PEER_MEMORY_MAX_DEPARTED];
+	} kept;
 };
 
 /* closed: runs on the loop when all that peer_fds_close began with is closed. */
@@ -54,7 +60,15 @@ void peer_fds_drop(struct peer_fds *fds, int fd);
 /* Keeps it, whatever it is. */
 void peer_fds_keep(struct peer_fds *fds, int fd);
 
-/* True: nothing was kept. False: `closed` will run. One at a time. */
+/* Keeps what has departed of the peer's memory. */
+void peer_fds_keep_maps(struct peer_fds *fds, struct peer_memory *pm);
+
+/* True: nothing was kept. False: `closed` will run, when all that is kept by then is closed. */
 must_check bool peer_fds_close(struct peer_fds *fds);
+
+static inline bool peer_fds_closing(const struct peer_fds *fds)
+{
+	return fds->job != NULL;
+}
 
 #endif

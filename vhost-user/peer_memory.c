@@ -85,8 +85,20 @@ static void space_give(struct peer_memory *pm, uint64_t bytes)
 static void region_unmap(struct peer_memory *pm, struct peer_region *r)
 {
 	peer_sigbus_leave(r->slot);
-	munmap(r->map, r->map_size);
 	space_give(pm, r->map_size);
+	if (r->map_size >= PEER_MEMORY_LARGE && pm->departed_count < PEER_MEMORY_MAX_DEPARTED)
+		pm->departed[pm->departed_count++] = (struct peer_mapping){ r->map, r->map_size };
+	else
+		munmap(r->map, r->map_size);
+}
+
+unsigned int peer_memory_take_departed(struct peer_memory *pm, struct peer_mapping *departed)
+{
+	unsigned int count = pm->departed_count;
+
+	memcpy(departed, pm->departed, count * sizeof(*departed));
+	pm->departed_count = 0;
+	return count;
 }
 
 static void forget_regions(struct peer_memory *pm)
@@ -113,6 +125,8 @@ void peer_memory_clear(struct peer_memory *pm)
 void peer_memory_fini(struct peer_memory *pm)
 {
 	forget_regions(pm);
+	for (unsigned int i = 0; i < pm->departed_count; i++)
+		munmap(pm->departed[i].at, pm->departed[i].bytes);
 	close(pm->fault_fd);
 }
 

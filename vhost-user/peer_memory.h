@@ -30,6 +30,12 @@
  */
 #define PEER_MEMORY_OWN (256 * GIB)
 #define PEER_MEMORY_POOL (16 * 1024 * GIB)
+/*
+ * Whoever lets go of a file last frees its pages, which takes a third of a second for a GiB: mappings
+ * of this size and more are left to be unmapped where nobody waits for it.
+ */
+#define PEER_MEMORY_LARGE (16 * MIB)
+#define PEER_MEMORY_MAX_DEPARTED 64u /* more than one message can replace */
 
 struct peer_region {
 	uint64_t gpa;
@@ -41,11 +47,18 @@ struct peer_region {
 	int slot; /* in the SIGBUS handler's table */
 };
 
+struct peer_mapping {
+	void *at;
+	uint64_t bytes;
+};
+
 struct peer_memory {
 	struct dma dma; /* guest physical addresses */
 	struct peer_region regions[PEER_MEMORY_MAX_REGIONS];
 	_Atomic uint32_t count;
 	uint64_t mapped; /* bytes of address space */
+	unsigned int departed_count;
+	struct peer_mapping departed[PEER_MEMORY_MAX_DEPARTED];
 	bool allow_unsealed;
 	_Atomic int fault;		/* enum vhost_fault, set by the SIGBUS handler */
 	int fault_fd;			/* eventfd, readable once fault is set */
@@ -79,6 +92,12 @@ enum vhost_fault peer_memory_remove(struct peer_memory *pm, const struct vhost_m
 
 /* Forgets all regions and the fault: the next session starts afresh. No ring may be running. */
 void peer_memory_clear(struct peer_memory *pm);
+
+/*
+ * The large mappings of regions that are gone since the last call: the caller's to unmap, on any
+ * thread. Room for PEER_MEMORY_MAX_DEPARTED. How many. Those never asked for are unmapped by fini.
+ */
+unsigned int peer_memory_take_departed(struct peer_memory *pm, struct peer_mapping *departed);
 
 static inline enum vhost_fault peer_memory_fault(const struct peer_memory *pm)
 {

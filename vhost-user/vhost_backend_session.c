@@ -48,6 +48,12 @@ void backend_session_end(struct vhost_backend *be, enum vhost_fault reason)
 	backend_rings_quiesce(be, be->ring_count);
 }
 
+/* Rings have to stop first, or memory that was replaced to be unmapped: no queue of it can grow. */
+static bool is_held(const struct vhost_backend *be)
+{
+	return be->waiting || peer_fds_closing(&be->fds);
+}
+
 /*
  * Half a message holds descriptors, and one of them may be the peer's own end of this socket, which
  * then never reads as closed; answers nobody reads hold the rest of the session up.
@@ -84,7 +90,7 @@ void backend_session_stalled(void *opaque)
 static void update_events(struct vhost_backend *be)
 {
 	/* While an answer waits to be read nothing more is taken: no queue can grow. */
-	unsigned int events = be->waiting			  ? 0 :
+	unsigned int events = is_held(be)			  ? 0 :
 			      vhost_outbox_empty(&be->outbox) ? LOOP_READ :
 								LOOP_WRITE;
 
@@ -106,12 +112,21 @@ static enum vhost_fault acknowledge(struct vhost_backend *be, const struct vhost
 	return backend_reply(be, &answer);
 }
 
+/* Regions the message has replaced or removed. */
+static void let_departed_go(struct vhost_backend *be)
+{
+	peer_fds_keep_maps(&be->fds, &be->memory);
+	if (be->session == SESSION_OPEN && be->fds.kept.map_count && peer_fds_close(&be->fds))
+		update_events(be);
+}
+
 static void handle(struct vhost_backend *be, struct vhost_msg *msg)
 {
 	enum vhost_fault fault = backend_message_handle(be, msg);
 	enum vhost_fault ack;
 
 	drop_fds(be, msg);
+	let_departed_go(be);
 	/* An op may have ended the session: its socket is closed then. */
 	if (be->session != SESSION_OPEN)
 		return;
@@ -135,7 +150,8 @@ static void receive(struct vhost_backend *be)
 	struct vhost_msg msg;
 
 	for (int i = 0; i < MESSAGES_PER_EVENT; i++) {
-		if (be->session != SESSION_OPEN || be->waiting || !vhost_outbox_empty(&be->outbox))
+		if (be->session != SESSION_OPEN || is_held(be) ||
+		    !vhost_outbox_empty(&be->outbox))
 			return;
 		switch (vhost_stream_read(&be->stream, be->fd, &msg)) {
 		case VHOST_STREAM_AGAIN:
@@ -181,6 +197,7 @@ static void session_reset(struct vhost_backend *be)
 	drop_fds(be, &be->pending);
 	be->waiting = false;
 	peer_memory_clear(&be->memory);
+	peer_fds_keep_maps(&be->fds, &be->memory);
 	be->features = 0;
 	be->protocol = 0;
 	be->features_set = false;
@@ -210,7 +227,14 @@ static void admit_next_peer(struct vhost_backend *be)
 
 void backend_fds_closed(void *opaque)
 {
-	admit_next_peer(opaque);
+	struct vhost_backend *be = opaque;
+
+	backend_enter(be);
+	if (be->session == SESSION_NONE)
+		admit_next_peer(be);
+	else
+		update_events(be);
+	backend_leave(be);
 }
 
 static void session_close(struct vhost_backend *be)

@@ -259,6 +259,43 @@ static void silence_ends(void **state)
 	close(fd);
 }
 
+static unsigned int mappings(const char *name)
+{
+	FILE *maps = fopen("/proc/self/maps", "r");
+	char line[512];
+	unsigned int n = 0;
+
+	assert_non_null(maps);
+	while (fgets(line, sizeof(line), maps))
+		n += strstr(line, name) != NULL;
+	fclose(maps);
+	return n;
+}
+
+/* Unmapping it may free it, which takes time: the session goes on, or the next begins, after that. */
+static void large_memory_is_let_go_aside(void **state)
+{
+	struct fixture *f = *state;
+	int memory = memfd_create("large", MFD_CLOEXEC | MFD_ALLOW_SEALING), fd = connect_to(f);
+	struct vhost_msg msg;
+
+	assert_int_equal(ftruncate(memory, 2 * PEER_MEMORY_LARGE), 0);
+	assert_int_equal(fcntl(memory, F_ADD_SEALS, F_SEAL_SHRINK), 0);
+	memory_message(&msg, memory);
+	msg.memory.regions[0].size = 2 * PEER_MEMORY_LARGE;
+	for (unsigned int i = 0; i < 50; i++)
+		peer_send(fd, &msg);
+	assert_int_equal(peer_ask_u64(fd, VHOST_MSG_GET_QUEUE_NUM), ENV_RINGS / 2);
+	assert_int_equal(mappings("memfd:large"), 1);
+	peer_send(fd, &msg);
+	close(fd);
+	fd = connect_to(f);
+	assert_int_equal(peer_ask_u64(fd, VHOST_MSG_GET_QUEUE_NUM), ENV_RINGS / 2);
+	assert_int_equal(mappings("memfd:large"), 0);
+	close(fd);
+	close(memory);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -268,6 +305,7 @@ int main(void)
 		T(the_last_of_many),
 		T(one_that_was_never_read),
 		T(the_port_can_be_removed_meanwhile),
+		T(large_memory_is_let_go_aside),
 		T(silence_ends),
 	};
 
