@@ -2,7 +2,8 @@
  * The run directory and what is in it. Every directory in which root creates something belongs to
  * root, so that no unprivileged process can put a symlink in its way; who may pass is the group.
  *
- *	RUN/vswitch/            root:mgmt 0751      control.sock (mgmt 0600), log, run/ (switch 0700)
+ *	RUN/vswitch/            root:mgmt 0751      control.sock (mgmt 0600), log, run/ (switch 0700),
+ *	                                            process (root:mgmt 0640: its pid and start time)
  *	RUN/vms/ID/             root:mgmt 0750      control.sock, console.sock (mgmt 0600), exit.json, log,
  *	                                            uid (the VM's, 0000: its owner says whose ID is)
  *	RUN/ports/ID/           switch:VM 2750      sock, bound by the switch with mode 0660

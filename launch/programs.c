@@ -1,6 +1,7 @@
 #include "launch/programs.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <linux/capability.h>
 #include <signal.h>
 #include <stdio.h>
@@ -127,6 +128,18 @@ static int start_switch(struct launch *launch, int log_fd, int control_fd, pid_t
 	return err;
 }
 
+/* For a vmm-mgmt whose predecessor died before it could note whom it had started. */
+static void note_switch(const struct launch *launch, pid_t pid, uint64_t start_time)
+{
+	char why[256] = "writing process: no space";
+	int fd = dirs_create_file(&launch->dirs, launch->dirs.vswitch, "process", why, sizeof(why));
+
+	if (fd < 0 || dprintf(fd, "%d %" PRIu64 "\n", pid, start_time) < 0)
+		log_warn("the switch's process is not noted: %s", why);
+	if (fd >= 0)
+		close(fd);
+}
+
 int programs_start_switch(struct launch *launch, pid_t *pid, uint64_t *start_time,
 			  struct launch_error *error)
 {
@@ -143,6 +156,8 @@ int programs_start_switch(struct launch *launch, pid_t *pid, uint64_t *start_tim
 		return launch_refuse(error, RPC_HOST_FAILURE, NULL, "%s", why);
 	}
 	err = start_switch(launch, log_fd, control_fd, pid, start_time, error);
+	if (!err)
+		note_switch(launch, *pid, *start_time);
 	close(control_fd);
 	close(log_fd);
 	return err;

@@ -182,7 +182,7 @@ static void vswitch_on_info(void *opaque, int code, const char *message, const j
 	vswitch_ask_health(vs);
 }
 
-static void vswitch_connect(struct vswitch *vs)
+static void vswitch_connect(struct vswitch *vs, unsigned int timeout_ms)
 {
 	struct rpc_client_events events = { .gone = vswitch_gone, .opaque = vs };
 	char path[MGMT_PATH_SIZE];
@@ -195,7 +195,13 @@ static void vswitch_connect(struct vswitch *vs)
 		vswitch_give_up(vs, "it cannot be reached");
 		return;
 	}
-	rpc_ask(vs->client, "switch.info", NULL, CALL_TIMEOUT_MS, vswitch_on_info, vs);
+	rpc_ask(vs->client, "switch.info", NULL, timeout_ms, vswitch_on_info, vs);
+}
+
+/* One that was there before us has been through its start. */
+static void vswitch_connect_adopted(struct vswitch *vs)
+{
+	vswitch_connect(vs, vs->mgmt->options->switch_timeout * 1000u);
 }
 
 static void vswitch_end(struct vswitch *vs)
@@ -212,6 +218,41 @@ static int vswitch_watch(struct vswitch *vs, const struct store_process *process
 			    vswitch_on_exit, vs, &vs->child);
 }
 
+static int vswitch_adopt(struct vswitch *vs, const struct store_process *process)
+{
+	if (!process_has_uid(process->pid, SWITCH_UID) || vswitch_watch(vs, process, false) < 0)
+		return -ESRCH;
+	if (store_process_set(vs->mgmt->store, PROCESS_NAME, process) < 0)
+		log_warn("a restarted daemon will have to look for this switch");
+	log_info("the switch is there already, pid %d", (int)process->pid);
+	if (vs->stop_done)
+		vswitch_end(vs);
+	else
+		vswitch_connect_adopted(vs);
+	return 0;
+}
+
+/* As vmm-launch has noted it: also one that hangs is found, and ended for it. */
+static int vswitch_adopt_noted(struct vswitch *vs)
+{
+	struct store_process process = { 0 };
+	char path[MGMT_PATH_SIZE];
+	unsigned long long ticks = 0;
+	FILE *file;
+	int n;
+
+	snprintf(path, sizeof(path), "%s/vswitch/process", vs->mgmt->options->run_dir);
+	file = fopen(path, "re");
+	if (!file)
+		return -errno;
+	n = fscanf(file, "%d %llu", &process.pid, &ticks);
+	fclose(file);
+	process.start_time = ticks;
+	snprintf(process.boot_id, sizeof(process.boot_id), "%s", vs->mgmt->boot_id);
+	time_text(process.started_at);
+	return n == 2 ? vswitch_adopt(vs, &process) : -ESRCH;
+}
+
 /* Somebody answers on the control socket of the switch we may not spawn a second time. */
 static void vswitch_on_found(void *opaque, int code, const char *message, const json_t *data,
 			     const json_t *result)
@@ -225,19 +266,9 @@ static void vswitch_on_found(void *opaque, int code, const char *message, const 
 	snprintf(process.boot_id, sizeof(process.boot_id), "%s", vs->mgmt->boot_id);
 	time_text(process.started_at);
 	rpc_client_destroy(client);
-	if (code || !process_has_uid(process.pid, SWITCH_UID) ||
-	    process_start_time(process.pid, &process.start_time) < 0 ||
-	    vswitch_watch(vs, &process, false) < 0) {
+	if (code || process_start_time(process.pid, &process.start_time) < 0 ||
+	    vswitch_adopt(vs, &process) < 0)
 		vswitch_down(vs, "there is one that does not answer");
-		return;
-	}
-	if (store_process_set(vs->mgmt->store, PROCESS_NAME, &process) < 0)
-		log_warn("a restarted daemon will have to look for this switch");
-	log_info("the switch is there already, pid %d", (int)process.pid);
-	if (vs->stop_done)
-		vswitch_end(vs);
-	else
-		vswitch_connect(vs);
 }
 
 /*
@@ -249,6 +280,8 @@ static void vswitch_find(struct vswitch *vs)
 	struct rpc_client_events events = { 0 };
 	char path[MGMT_PATH_SIZE];
 
+	if (vswitch_adopt_noted(vs) == 0)
+		return;
 	snprintf(path, sizeof(path), "%s/vswitch/control.sock", vs->mgmt->options->run_dir);
 	if (rpc_client_connect(vs->mgmt->loop, path, &events, &vs->client) < 0)
 		vswitch_down(vs, "there is one that cannot be reached");
@@ -284,7 +317,7 @@ static void vswitch_on_spawned(void *opaque, int code, const char *message, cons
 	else if (vs->stop_done)
 		vswitch_end(vs);
 	else
-		vswitch_connect(vs);
+		vswitch_connect(vs, CALL_TIMEOUT_MS);
 }
 
 static void vswitch_spawn(void *opaque)
@@ -346,7 +379,7 @@ void vswitch_start(struct vswitch *vs)
 	    vswitch_watch(vs, &process, false) == 0) {
 		log_info("the switch is there already, pid %d", (int)process.pid);
 		vswitch_set_state(vs, SWITCH_STARTING, "");
-		vswitch_connect(vs);
+		vswitch_connect_adopted(vs);
 		return;
 	}
 	vswitch_spawn(vs);

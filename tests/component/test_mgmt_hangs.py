@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import signal
+import sqlite3
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent / "mgmt"))
@@ -95,6 +96,23 @@ def test_switch_that_hangs():
             wait_until(lambda port=port: host.port(port)["state"] == "up", port)
         assert host.vm("g1")["pid"] == vm["pid"]
         assert not os.path.exists(f"/proc/{before['pid']}")
+
+
+def test_switch_that_hangs_and_nobody_noted():
+    """The daemon died before it could store which process its switch is, and that one hangs."""
+    with daemon("--switch-timeout", "3") as host:
+        first = host.ok("GET", "/v1/switch")["pid"]
+        host.kill()
+        with contextlib.closing(sqlite3.connect(host.directory / "state/vmm.db")) as store:
+            store.execute("DELETE FROM processes WHERE name = 'switch'")
+            store.commit()
+        with stopped(first):
+            host.start()
+            wait_until(lambda: host.ok("GET", "/v1/switch")["pid"] not in (None, first), "another switch")
+        assert host.wait_switch()["restarts"] >= 1
+        with contextlib.suppress(FileNotFoundError):  # at most a zombie: its parent is gone
+            stat = pathlib.Path(f"/proc/{first}/stat").read_text()
+            assert stat.rpartition(")")[2].split()[0] == "Z", stat
 
 
 def test_vmm_that_comes_too_late():
