@@ -6,8 +6,8 @@
  *
  * In this order: sandbox_prepare and sandbox_enter_root at the start of main, before anything of
  * others is read; sandbox_give_up_files when all is open, with one thread; sandbox_confine_vcpu on
- * each vCPU's thread as it starts; sandbox_confine_process before the vCPUs go. Functions return 0 or
- * -errno, and failures are logged.
+ * each vCPU's thread as it starts; sandbox_confine_process before the kernel is read. Functions
+ * return 0 or -errno, and failures are logged.
  */
 #ifndef VMM_SANDBOX_H
 #define VMM_SANDBOX_H

@@ -183,13 +183,13 @@ int vm_start(struct vm *vm, struct machine_error *error)
 	ret = machine_create(vm->loop, vm->config, &events, &vm->machine, error);
 	if (ret < 0)
 		return ret;
-	ret = machine_reset(vm->machine, error);
-	if (!ret) {
-		ret = sandbox_confine_process();
-		if (ret < 0)
-			snprintf(error->why, sizeof(error->why), "no list of system calls: %s",
-				 strerror(-ret));
-	}
+	/* The kernel and its modules may be hostile as well: they are read after this. */
+	ret = sandbox_confine_process();
+	if (ret < 0)
+		snprintf(error->why, sizeof(error->why), "no list of system calls: %s",
+			 strerror(-ret));
+	else
+		ret = machine_reset(vm->machine, error);
 	if (!ret) {
 		ret = machine_resume(vm->machine);
 		if (ret < 0)
