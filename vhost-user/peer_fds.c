@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/log.h"
@@ -244,9 +245,19 @@ void peer_fds_keep_maps(struct peer_fds *fds, struct peer_memory *pm)
 	}
 }
 
+/* A file that nobody else may have any more, and that would take time to free. */
+static bool is_large(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && st.st_blocks >= (blkcnt_t)(PEER_MEMORY_LARGE / 512);
+}
+
 void peer_fds_drop(struct peer_fds *fds, int fd)
 {
-	if (peer_fd_kind(fd) == PEER_FD_OTHER)
+	enum peer_fd_kind kind = peer_fd_kind(fd);
+
+	if (kind == PEER_FD_OTHER || (kind == PEER_FD_MEMORY && is_large(fd)))
 		peer_fds_keep(fds, fd);
 	else
 		close(fd);

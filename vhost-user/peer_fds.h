@@ -5,11 +5,11 @@
  * Behind a descriptor may be a file system that the peer itself serves (FUSE) and whose every
  * operation, the flush at close included, takes as long as it likes; or a TCP socket whose last
  * close lingers; and unmapping a file last frees all of it. So only eventfds and shared memory are
- * ever used or closed on the control thread. All else is kept until the session is over and then
- * closed by one of a few threads there are for that, as large mappings are unmapped; until it is
- * done the back end reads nothing more and takes no other peer, so what a peer can hold up is its own
- * port (and, with company enough to hold up all these threads, those of others that send such
- * things). Control thread.
+ * ever used, and if small closed, on the control thread. All else is kept until the message is done
+ * or the session over, and then closed by one of a few threads there are for that, as large mappings
+ * are unmapped; until it is done the back end reads nothing more and takes no other peer, so what a
+ * peer can hold up is its own port (and, with company enough to hold up all these threads, those of
+ * others that send such things). Control thread.
  */
 #ifndef VHOST_USER_PEER_FDS_H
 #define VHOST_USER_PEER_FDS_H

@@ -112,12 +112,12 @@ static enum vhost_fault acknowledge(struct vhost_backend *be, const struct vhost
 	return backend_reply(be, &answer);
 }
 
-/* Regions the message has replaced or removed. */
+/* What the message brought and nobody needs, and the regions it has replaced or removed. */
 static void let_departed_go(struct vhost_backend *be)
 {
 	peer_fds_keep_maps(&be->fds, &be->memory);
-	if (be->session == SESSION_OPEN && be->fds.kept.map_count && peer_fds_close(&be->fds))
-		update_events(be);
+	if (be->session == SESSION_OPEN && peer_fds_close(&be->fds))
+		return; /* nothing of either that takes time */
 }
 
 static void handle(struct vhost_backend *be, struct vhost_msg *msg)

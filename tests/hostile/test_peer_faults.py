@@ -4,6 +4,7 @@ import os
 import select
 import socket
 import struct
+import time
 
 import pytest
 
@@ -161,13 +162,16 @@ def shrunk(evil):
 
 
 def deaf(evil):
-    """Asks and asks, and never reads an answer."""
+    """Asks and asks, and never reads an answer, until it is thrown out."""
     evil.socket.setblocking(False)
-    try:
-        while True:
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        try:
             evil.socket.send(struct.pack("<III", vg.GET_FEATURES, 1, 0))
-    except BlockingIOError:
-        pass
+        except BlockingIOError:
+            time.sleep(0.001)
+        except (BrokenPipeError, ConnectionResetError):
+            return
 
 
 NEXT, WRITE = vg.DESC_NEXT, vg.DESC_WRITE
