@@ -311,6 +311,9 @@ static void test_cf8_and_ecam_reach_the_same_function(void **state)
 	assert_int_equal(v, 0x56781234);
 	io_bus_read(b->pio, 0xcfe, 2, &v);
 	assert_int_equal(v, 0x5678);
+	io_bus_write(b->pio, 0xcf8, 4, 0x80002a00 | PCI_INTERRUPT_LINE);
+	io_bus_write(b->pio, 0xcfc, 1, 0x0b);
+	assert_int_equal(cfg(b, 0, PCI_DEVFN_OF(5, 2), PCI_INTERRUPT_LINE, 1), 0x0b);
 	/* Not enabled: nobody answers. A byte does not reach the address register. */
 	io_bus_write(b->pio, 0xcf8, 4, 0x00002a00);
 	io_bus_read(b->pio, 0xcfc, 4, &v);

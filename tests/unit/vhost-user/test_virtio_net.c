@@ -348,6 +348,39 @@ static void test_control(void **state)
 	assert_int_equal(virtio_rig_config(&f->rig, 0, 4), get_le32(mac));
 }
 
+/* Every command of every length but its own, and with its feature not agreed: refused. */
+static void test_refused_commands(void **state)
+{
+	static const struct {
+		uint8_t class, cmd;
+		uint32_t len;
+		unsigned int feature;
+		uint8_t data[16];
+	} commands[] = {
+		{ VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_PROMISC, 1, VIRTIO_NET_F_CTRL_RX, { 1 } },
+		{ VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_TABLE_SET, 8, VIRTIO_NET_F_CTRL_RX, { 0 } },
+		{ VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_ADDR_SET, 6, VIRTIO_NET_F_CTRL_MAC_ADDR,
+		  { 2, 2, 2, 2, 2, 2 } },
+		{ VIRTIO_NET_CTRL_VLAN, VIRTIO_NET_CTRL_VLAN_DEL, 2, VIRTIO_NET_F_CTRL_VLAN, { 5 } },
+		{ VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET, 2, VIRTIO_NET_F_MQ, { 1 } },
+	};
+	struct fixture *f = *state;
+
+	start_connected(f, DRIVER);
+	for (unsigned int i = 0; i < ARRAY_SIZE(commands); i++)
+		for (uint32_t len = 1; len <= 16; len++)
+			assert_int_equal(command(f, commands[i].class, commands[i].cmd,
+						 commands[i].data, len),
+					 len == commands[i].len ? VIRTIO_NET_OK : VIRTIO_NET_ERR);
+	for (unsigned int i = 0; i + 1 < ARRAY_SIZE(commands); i++) {
+		drop_driver(f);
+		start(f, DRIVER & ~BIT(commands[i].feature));
+		assert_true(until(f, link_up));
+		assert_int_equal(command(f, commands[i].class, commands[i].cmd, commands[i].data,
+					 commands[i].len), VIRTIO_NET_ERR);
+	}
+}
+
 static void test_queue_pairs(void **state)
 {
 	struct fixture *f = *state;
@@ -404,7 +437,7 @@ static void test_state(void **state)
 {
 	struct fixture *f = *state;
 	struct device *dev = &f->rig.pci->dev;
-	void *saved = calloc(1, dev->ops->state_size);
+	uint8_t *saved = calloc(1, dev->ops->state_size);
 	static const uint8_t other[6] = {2, 0, 0, 0, 0, 9};
 
 	start_connected(f, DRIVER);
@@ -417,6 +450,13 @@ static void test_state(void **state)
 	dev->ops->save(dev, saved);
 	dev->ops->reset(dev);
 	assert_int_equal(dev->ops->load(dev, saved, dev->ops->state_size - 1, 1), -EINVAL);
+	assert_int_equal(dev->ops->load(dev, saved, dev->ops->state_size, 2), -EINVAL);
+	/* After the transport and the address: the pairs that the driver uses. */
+	for (unsigned int pairs = 0; pairs <= PAIRS + 1; pairs += PAIRS + 1) {
+		put_le16(saved + sizeof(struct virtio_pci_state) + 6, (uint16_t)pairs);
+		assert_int_equal(dev->ops->load(dev, saved, dev->ops->state_size, 1), -EINVAL);
+	}
+	put_le16(saved + sizeof(struct virtio_pci_state) + 6, 1);
 	assert_int_equal(dev->ops->load(dev, saved, dev->ops->state_size, 1), 0);
 	assert_int_equal(virtio_rig_config(&f->rig, 0, 4), get_le32(other));
 	assert_int_equal(dev->ops->resume(dev), 0);
@@ -449,6 +489,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_bus_mastering, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_peer_with_less, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_control, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_refused_commands, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_queue_pairs, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bad_control_ring, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_state, setup, teardown),
