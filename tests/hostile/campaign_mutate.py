@@ -88,8 +88,9 @@ def known_survivors():
     known = {}
     for line in KNOWN.read_text(encoding="utf-8").splitlines() if KNOWN.exists() else []:
         if line.strip() and not line.startswith("#"):
-            name, check, reason = (part.strip() for part in line.split(" | "))
-            known[name, check] = reason
+            name, rest = line.split(" | ", 1)
+            check, reason = rest.rsplit(" | ", 1)
+            known[name, check] = reason.strip()
     return known
 
 

@@ -6,8 +6,9 @@ import re
 # What makes a condition a check of bounds: a comparison, arithmetic on sizes, or a helper that does it.
 BOUNDS = re.compile(r"[^-<>=!]=?[<>]=?[^<>]|[=!]=|[^&]&[^&]|%|_(within|overlaps|overflow|check|acceptable|claims)\b"
                     r"|\b(is_power_of_two|wraps|usable|span_holds)\(")
-# The host's failures are another matter: results below zero, failed mappings.
-FAILURE = re.compile(r"(< 0|== MAP_FAILED)$")
+# The host's failures are another matter: results below zero, failed mappings. Nor are
+# names bounds.
+FAILURE = re.compile(r"(< 0|== MAP_FAILED)$|\bstrcmp\(")
 LEAVES = re.compile(r"\b(return|break|continue|goto)\b")
 # What lets pass when it holds: an index below its end.
 GUARD = re.compile(r"[^-<]<=?[^<]|_(within|claims)\(")

@@ -3,6 +3,7 @@
  * value, in every mode of the serial port and of the clock, and floods of what costs the host most.
  * The in-kernel timer is tried by the tiny guest (tests/guest/tiny_hostile.c).
  */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -39,6 +40,10 @@ static int teardown(void **state)
 
 		device_enter(dev);
 		dev->ops->save(dev, saved);
+		assert_int_equal(dev->ops->load(dev, saved, dev->ops->state_size,
+						dev->ops->state_version + 1), -EINVAL);
+		assert_int_equal(dev->ops->load(dev, saved, dev->ops->state_size + 1,
+						dev->ops->state_version), -EINVAL);
 		assert_int_equal(dev->ops->load(dev, saved, dev->ops->state_size,
 						dev->ops->state_version), 0);
 		device_leave(dev);
@@ -161,6 +166,51 @@ static void test_windows_of_the_chipset_anywhere(void **state)
 	}
 }
 
+static struct device *find(struct fixture *f, const char *type)
+{
+	for (unsigned int i = 0; i < f->board->count; i++)
+		if (!strcmp(f->board->devices[i]->ops->type, type))
+			return f->board->devices[i];
+	fail_msg("no %s", type);
+	return NULL;
+}
+
+/* A state that was made up: what would lead out of a buffer or past a clock's end is refused. */
+static void test_states_that_cannot_be(void **state)
+{
+	static const struct {
+		const char *type;
+		unsigned int at, bytes; /* in version 1 of the state */
+		int64_t value;
+	} wild[] = {
+		{ "rtc", 128, 1, 0x80 },      /* index */
+		{ "rtc", 136, 8, INT64_MAX }, /* offset */
+		{ "rtc", 136, 8, INT64_MIN },
+		{ "rtc", 144, 8, -1 },	  /* time that has been seen */
+		{ "uart", 0, 1, 0x10 },	  /* interrupt enables */
+		{ "uart", 1, 1, 0x02 },	  /* FIFO control */
+		{ "uart", 3, 1, 0x20 },	  /* modem control */
+		{ "uart", 10, 1, 16 },	  /* first of the FIFO */
+		{ "uart", 11, 1, 2 },	  /* how many: without FIFOs there is one */
+		{ "i8042", 0, 1, 0x80 },  /* command byte */
+	};
+	struct fixture *f = *state;
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(wild); i++) {
+		struct device *dev = find(f, wild[i].type);
+		uint8_t *made_up = calloc(1, dev->ops->state_size);
+
+		assert_true(wild[i].at + wild[i].bytes <= dev->ops->state_size);
+		device_enter(dev);
+		dev->ops->save(dev, made_up);
+		assert_int_equal(dev->ops->load(dev, made_up, dev->ops->state_size, 1), 0);
+		memcpy(made_up + wild[i].at, &wild[i].value, wild[i].bytes);
+		assert_int_equal(dev->ops->load(dev, made_up, dev->ops->state_size, 1), -EINVAL);
+		device_leave(dev);
+		free(made_up);
+	}
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -171,6 +221,7 @@ int main(void)
 		T(test_the_clock_with_wild_times),
 		T(test_floods_of_requests),
 		T(test_windows_of_the_chipset_anywhere),
+		T(test_states_that_cannot_be),
 	};
 
 	return cmocka_run_group_tests_name("devemu_hostile", tests, NULL, NULL);
