@@ -36,6 +36,7 @@ enum kind {
 	KIND_EVENTFD,
 	KIND_SEMAPHORE,
 	KIND_MEMORY,
+	KIND_LARGE, /* takes time to free */
 	KIND_UNSEALED,
 	KIND_READ_ONLY,
 	KIND_NO_WRITES, /* F_SEAL_WRITE */
@@ -53,6 +54,8 @@ enum kind {
 	KINDS
 };
 
+#define LARGE (32 * MIB)
+
 static int kinds[KINDS];
 
 void kinds_open(void)
@@ -63,12 +66,14 @@ void kinds_open(void)
 	kinds[KIND_EVENTFD] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	kinds[KIND_SEMAPHORE] = eventfd(7, EFD_CLOEXEC | EFD_SEMAPHORE);
 	kinds[KIND_MEMORY] = wire_memory(PEER_MEMORY, F_SEAL_SHRINK | F_SEAL_GROW);
+	kinds[KIND_LARGE] = wire_memory(LARGE, F_SEAL_SHRINK);
 	kinds[KIND_UNSEALED] = wire_memory(PEER_MEMORY, 0);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", kinds[KIND_MEMORY]);
 	kinds[KIND_READ_ONLY] = open(path, O_RDONLY | O_CLOEXEC);
 	kinds[KIND_NO_WRITES] = wire_memory(PEER_MEMORY, F_SEAL_SHRINK | F_SEAL_WRITE);
 	kinds[KIND_HUGE] = memfd_create("huge", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_HUGETLB);
-	if (ftruncate(kinds[KIND_HUGE], 64 << 20) < 0 ||
+	if (fallocate(kinds[KIND_LARGE], 0, 0, LARGE) < 0 ||
+	    ftruncate(kinds[KIND_HUGE], 64 << 20) < 0 ||
 	    fcntl(kinds[KIND_HUGE], F_ADD_SEALS, F_SEAL_SHRINK) < 0 ||
 	    pipe2(pipes, O_CLOEXEC) < 0)
 		abort();
