@@ -155,7 +155,7 @@ static void __attribute__((constructor)) start(void)
 }
 
 /* dlsym() itself may allocate: from here, and not given back. */
-static char early[4096];
+static char early[65536];
 static size_t early_used;
 
 static bool is_early(const void *p)
@@ -171,6 +171,8 @@ static void *early_alloc(size_t size)
 	return early_used <= sizeof(early) ? early + at : NULL;
 }
 
+/* NULL until we are relocated; a sanitizer starts, and has ld.so allocate, before that. */
+static void *(*volatile resolver)(void *handle, const char *name) = dlsym;
 static _Thread_local bool resolving;
 
 /* The next of this name, or NULL while it is being looked for. */
@@ -178,7 +180,7 @@ static void *next_alloc(void **slot, const char *name)
 {
 	if (*slot)
 		return *slot;
-	if (resolving)
+	if (!resolver || resolving)
 		return NULL;
 	resolving = true;
 	fail_nth_next(slot, name);
@@ -197,6 +199,12 @@ static void *counted(void *p)
 	if (p)
 		atomic_fetch_add_explicit(&control->blocks, 1, memory_order_relaxed);
 	return p;
+}
+
+/* What ld.so allocates is its own; with us between, the leak sanitizer would not see whose it is. */
+const char *__lsan_default_suppressions(void)
+{
+	return "leak:ld-linux-x86-64\n";
 }
 
 void *malloc(size_t size)
@@ -231,10 +239,11 @@ void *realloc(void *old, size_t size)
 void free(void *p)
 {
 	NEXT_ALLOC(free);
-	int err = errno;
+	int err;
 
-	if (!p || is_early(p))
+	if (!p || !real || is_early(p)) /* lost, while free() is looked for */
 		return;
+	err = errno;
 	atomic_fetch_sub_explicit(&control->blocks, 1, memory_order_relaxed);
 	real(p);
 	errno = err;

@@ -36,6 +36,7 @@ class Injector:
         """For whoever starts the program, directly or not."""
         env = dict(os.environ, FAIL_NTH=str(self.path), FAIL_NTH_PROGRAM=self.program.name,
                    FAIL_NTH_LIBRARIES=LIBRARIES, LD_PRELOAD=str(LIBRARY))
+        env["LSAN_OPTIONS"] = "print_suppressions=0"
         # The preloaded library must see a call before the sanitizer's does.
         env["ASAN_OPTIONS"] = ":".join(filter(None, (env.get("ASAN_OPTIONS"),
                                                      "verify_asan_link_order=0")))
