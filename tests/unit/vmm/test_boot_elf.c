@@ -248,6 +248,21 @@ static void test_low_memory_is_ours(void **state)
 	boot_env_refused(env, "guest RAM at 0x1000");
 }
 
+/* RAM there is, but a kernel is entered with the first 4 GiB mapped. */
+static void test_high_memory_is_out_of_reach(void **state)
+{
+	const struct mem_slot_request high = {
+		.gpa = 4 * GIB, .size = 4 * MIB, .page_size = 4 * KIB, .name = "high-ram"};
+	struct boot_env *env = *state;
+
+	assert_int_equal(guest_memory_add_slot(env->gm, &high, env->why, sizeof(env->why)), 0);
+	make_elf64();
+	put_note(8, LOAD);
+	f.e64.p[0].p_paddr = 4 * GIB;
+	refresh(env);
+	boot_env_refused(env, "guest RAM at 0x100000000");
+}
+
 static void test_multiboot_elf(void **state)
 {
 	struct boot_env *env = *state;
@@ -414,6 +429,7 @@ int main(void)
 		T(test_headers_that_lie),
 		T(test_tables_that_lie),
 		T(test_low_memory_is_ours),
+		T(test_high_memory_is_out_of_reach),
 		T(test_multiboot_elf),
 		T(test_multiboot_entry_is_physical),
 		T(test_multiboot_flat),
