@@ -275,9 +275,10 @@ static void on_launch_ready(void *opaque, int code, const char *message, const j
 		return;
 	}
 	/* VMs first: their ports are known by the time the switch answers. */
-	vms_reconcile(mgmt->vms);
-	vswitch_start(mgmt->vswitch);
-	mgmt->http = http_create(mgmt, mgmt->api_fd, api_routes);
+	if (vms_reconcile(mgmt->vms) == 0) {
+		vswitch_start(mgmt->vswitch);
+		mgmt->http = http_create(mgmt, mgmt->api_fd, api_routes);
+	}
 	if (!mgmt->http) {
 		mgmt->exit_status = 1;
 		loop_stop(mgmt->loop);

@@ -31,9 +31,10 @@ void vms_destroy(struct vms *vms);	   /* NULL is allowed; the guests run on */
 must_check int vms_load(struct vms *vms);
 /*
  * Finds the processes of our predecessor's VMs, ends what ended meanwhile, and starts what is to
- * run.
+ * run. -errno, which was logged: the host did not let us look; who does not know of a VM that runs must
+ * not act for it.
  */
-void vms_reconcile(struct vms *vms);
+must_check int vms_reconcile(struct vms *vms);
 /* Starts what waits for the switch. */
 void vms_switch_up(struct vms *vms);
 

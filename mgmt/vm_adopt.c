@@ -98,38 +98,60 @@ static void vm_adopt_guess(struct vm *vm)
 		rpc_ask(vm->client, "vm.info", NULL, GUESS_TIMEOUT_MS, vm_on_guess, vm);
 }
 
-static void vm_reconcile(struct vm *vm)
+/* Its process is as it was noted; or has ended. */
+static int vm_reconcile_known(struct vm *vm, const struct store_process *process)
+{
+	int err = vm_adopt_process(vm, process);
+
+	if (err == -ESRCH || err == -EINVAL) {
+		vm_adopt_end(vm);
+		return 0;
+	}
+	if (err)
+		return err;
+	/* vm.info tells which it really is. */
+	vm_set_state(vm, vm->desired == DESIRED_PAUSED ? VM_PAUSED : VM_RUNNING, "");
+	vm_control_connect(vm);
+	return 0;
+}
+
+static int vm_reconcile(struct vm *vm)
 {
 	struct store_process process;
 	char name[VM_PROCESS_NAME_SIZE];
+	int err;
 
 	vm_process_name(vm, name);
-	if (store_process_get(vm->mgmt->store, name, &process) < 0) {
+	err = store_process_get(vm->mgmt->store, name, &process);
+	if (err && err != -ENOENT)
+		return err;
+	if (err) {
 		/* Wanted, but we died before the first step; or marked to come with us. */
 		if (vm->desired != DESIRED_STOPPED ||
 		    json_is_true(json_object_get(vm->spec, "autostart")))
 			vm_start_automatically(vm);
-		return;
+		return 0;
 	}
 	vm->pid = process.pid;
 	if (strcmp(process.boot_id, vm->mgmt->boot_id) != 0) {
 		vm_adopt_end(vm);
-		return;
+		return 0;
 	}
 	vm_adopt_ports(vm);
-	if (!process.pid) {
-		vm_adopt_guess(vm);
-	} else if (vm_adopt_process(vm, &process) < 0) {
-		vm_adopt_end(vm);
-	} else {
-		/* vm.info tells which it really is. */
-		vm_set_state(vm, vm->desired == DESIRED_PAUSED ? VM_PAUSED : VM_RUNNING, "");
-		vm_control_connect(vm);
-	}
+	if (process.pid)
+		return vm_reconcile_known(vm, &process);
+	vm_adopt_guess(vm);
+	return 0;
 }
 
-void vms_reconcile(struct vms *vms)
+int vms_reconcile(struct vms *vms)
 {
-	for (struct vm *vm = vms->first; vm; vm = vm->next)
-		vm_reconcile(vm);
+	int err = 0;
+
+	for (struct vm *vm = vms->first; vm && !err; vm = vm->next) {
+		err = vm_reconcile(vm);
+		if (err)
+			log_err("whether VM %s runs cannot be told: %s", vm->id, strerror(-err));
+	}
+	return err;
 }
