@@ -287,6 +287,7 @@ static void stop(struct world *w, bool wait)
 static void babble(struct world *w)
 {
 	struct vhost_msg msg = {0};
+	const uint8_t *bytes;
 	size_t len;
 
 	if (w->fd < 0)
@@ -295,7 +296,8 @@ static void babble(struct world *w)
 	msg.flags = (uint32_t)take(&w->in, 1);
 	msg.size = (uint32_t)take(&w->in, 1);
 	len = MIN(msg.size, (uint32_t)VHOST_MSG_MAX_PAYLOAD);
-	memcpy(msg.bytes, take_bytes(&w->in, &len), len);
+	bytes = take_bytes(&w->in, &len);
+	memcpy(msg.bytes, bytes, len);
 	say(w, &msg, msg.flags & 0x80);
 }
 

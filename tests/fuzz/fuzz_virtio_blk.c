@@ -53,10 +53,8 @@ static void request(struct ring_program *p, struct input *in, unsigned int at)
 	const uint32_t types[] = { VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT, VIRTIO_BLK_T_FLUSH,
 				   VIRTIO_BLK_T_GET_ID };
 	uint8_t how = (uint8_t)take(in, 1);
-	struct virtio_blk_outhdr hdr = {
-		.type = types[how & 3],
-		.sector = take(in, how & 0x80 ? 8 : 1),
-	};
+	struct virtio_blk_outhdr hdr = { .type = types[how & 3],
+					 .sector = take(in, how & 0x80 ? 8 : 1) };
 	uint16_t way = hdr.type == VIRTIO_BLK_T_OUT ? 0 : VRING_DESC_F_WRITE;
 	uint32_t len = (uint32_t)take(in, 2);
 	gpa_t header = RING_HEADERS + 16 * at;

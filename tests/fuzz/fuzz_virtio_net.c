@@ -42,10 +42,13 @@ static void special(struct ring_program *p, struct input *in)
 {
 	uint8_t how = (uint8_t)take(in, 1);
 	unsigned int at = how >> 2 & 15;
-	uint8_t command[64] = { (uint8_t)take(in, 1), (uint8_t)take(in, 1) };
+	uint16_t header = (uint16_t)take(in, 2); /* class and command */
 	size_t len = take(in, 1) & 31;
 	const uint8_t *data = take_bytes(in, &len);
+	uint8_t command[64];
 
+	memset(command, 0, sizeof(command));
+	put_le16(command, header);
 	memcpy(command + 2, data, len);
 	if (guest_memory_write(p->rig.memory, RING_HEADERS + 64 * at, command, sizeof(command)))
 		abort();

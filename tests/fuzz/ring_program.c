@@ -120,13 +120,10 @@ static void write_descriptor(struct ring_program *p, gpa_t table, struct input *
 {
 	unsigned int index = (unsigned int)take(in, 1);
 	uint8_t how = (uint8_t)take(in, 1);
-	struct vring_desc d = {
-		.addr = take_address(in),
-		.len = (uint32_t)take(in, how & 0x80 ? 4 : 2),
-		.flags = how & 7,
-		.next = (uint16_t)take(in, 1),
-	};
+	struct vring_desc d = { .addr = take_address(in), .flags = how & 7 };
 
+	d.len = (uint32_t)take(in, how & 0x80 ? 4 : 2);
+	d.next = (uint16_t)take(in, 1);
 	put(p, table + index * sizeof(d), &d, sizeof(d));
 }
 
