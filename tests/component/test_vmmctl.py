@@ -6,10 +6,12 @@ import json
 import os
 import pathlib
 import pty
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -208,7 +210,15 @@ def test_no_daemon(tmp_path):
         listener.bind(str(path))
         assert "nobody listens" in complaint(path, 3)
         assert "nobody listens" in complaint(path, 3, "events")
-    assert "not for user 1" in complaint("/root/sock", 3, user=1, group=1, extra_groups=[])
+
+
+def test_somebody_elses_daemon():
+    """Of a copy, as a build beneath /root is for root alone."""
+    with tempfile.TemporaryDirectory(prefix="vmmctl-") as place:
+        os.chmod(place, 0o755)
+        copy = shutil.copy(VMMCTL, place)
+        assert "not for user 1" in complaint("/root/sock", 3, user=1, group=1, extra_groups=[],
+                                             executable=copy)
 
 
 @pytest.mark.parametrize("answer,status,words", [
