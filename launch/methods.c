@@ -6,6 +6,7 @@
 
 #include "core/ratelimit.h"
 #include "launch/children.h"
+#include "launch/host_json.h"
 #include "launch/programs.h"
 
 #define VM_OVERHEAD    (64 * MIB) /* of locked memory beside the guest's RAM */
@@ -270,6 +271,24 @@ static void handle_process_kill(struct rpc_call *call, const json_t *params, voi
 		rpc_reply(call, json_null());
 }
 
+/* Questions about the host, without parameters. */
+static void reply_host(struct rpc_call *call, const json_t *params,
+		       json_t *(*tell)(const struct host_roots *roots))
+{
+	static const char *const keys[] = {NULL};
+	struct launch_error error;
+
+	if (check_keys(params, keys, &error))
+		fail(call, &error);
+	else
+		rpc_reply(call, tell(&host_roots_real));
+}
+
+static void handle_pci_list(struct rpc_call *call, const json_t *params, void *opaque)
+{
+	reply_host(call, params, host_json_pci);
+}
+
 const struct rpc_method launch_methods[] = {
 	{"launch.ready", 1, handle_ready},
 	{"switch.spawn", 1, handle_switch_spawn},
@@ -278,5 +297,6 @@ const struct rpc_method launch_methods[] = {
 	{"port.prepare", 1, handle_port_prepare},
 	{"port.release", 1, handle_port_release},
 	{"process.kill", 1, handle_process_kill},
+	{"pci.list", 1, handle_pci_list},
 	{NULL},
 };

@@ -33,6 +33,8 @@ const struct route api_routes[] = {
 	{ "GET", "/v1/switch", api_switch_get, ROUTE_WAITS },
 	{ "GET", "/v1/switch/fdb", api_fdb_list, ROUTE_WAITS },
 	{ "DELETE", "/v1/switch/fdb", api_fdb_flush, ROUTE_WAITS | ROUTE_TURN },
+	{ "GET", "/v1/pci/devices", api_pci_devices_list, ROUTE_WAITS | ROUTE_TURN },
+	{ "GET", "/v1/sriov/pfs", api_sriov_pfs_list, ROUTE_WAITS | ROUTE_TURN },
 	{ "GET", "/v1/events", api_events_stream },
 	{ "GET", "/v1/metrics", api_metrics_get, ROUTE_WAITS | ROUTE_TURN },
 	{ 0 },

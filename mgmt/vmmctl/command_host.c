@@ -12,6 +12,19 @@ static const struct column fdb_columns[] = {
 	{ "ADDRESS", "mac" }, { "PORT", "port" }, { "AGE", "age_seconds" }, { 0 },
 };
 
+static const struct column pci_columns[] = {
+	{ "BDF", "bdf" }, { "DRIVER", "driver" }, { "NODE", "numa_node" },
+	{ "GROUP", "iommu_group.id" }, { "VFS", "sriov.num_vfs" }, { "PF", "vf_of.pf" },
+	{ "INTERFACE", "interfaces.0.name" }, { "HOLDER", "holder" }, { "CLASS", "class" },
+	{ "DEVICE", "device" }, { 0 },
+};
+
+static const struct column sriov_columns[] = {
+	{ "PF", "pf.bdf" }, { "DRIVER", "pf.driver" }, { "NODE", "pf.numa_node" },
+	{ "VFS", "pf.sriov.num_vfs" }, { "AT-MOST", "pf.sriov.total_vfs" },
+	{ "INTERFACE", "pf.interfaces.0.name" }, { "DEVICE", "pf.device" }, { 0 },
+};
+
 static int host_show(const struct context *context, char **args, int n_args)
 {
 	return show_object(context, "/v1/host");
@@ -74,6 +87,16 @@ static int switch_flush(const struct context *context, char **args, int n_args)
 	return do_call(context, "DELETE", "/v1/switch/fdb", NULL);
 }
 
+static int pci_list(const struct context *context, char **args, int n_args)
+{
+	return show_list(context, "/v1/pci/devices", pci_columns);
+}
+
+static int sriov_list(const struct context *context, char **args, int n_args)
+{
+	return show_list(context, "/v1/sriov/pfs", sriov_columns);
+}
+
 static int events_follow(const struct context *context, char **args, int n_args)
 {
 	return rest_follow(&context->rest, "/v1/events");
@@ -96,6 +119,8 @@ const struct command host_commands[] = {
 	{ "host show", "", "the host", 0, 0, host_show },
 	{ "host stop-guests", "[SECONDS]", "power button for all, then the hard way (10 s)", 0, 1,
 	  host_stop_guests },
+	{ "pci list", "", "the host's PCI functions", 0, 0, pci_list },
+	{ "sriov list", "", "those that can make VFs", 0, 0, sriov_list },
 	{ "events", "", "what happens, as it happens", 0, 0, events_follow },
 	{ "metrics", "", "counters and states in Prometheus' text format", 0, 0, metrics_show },
 	{ 0 },

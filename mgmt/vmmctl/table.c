@@ -1,6 +1,7 @@
 #include "mgmt/vmmctl/table.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/bits.h"
@@ -63,7 +64,8 @@ static const json_t *follow(const json_t *value, const char *path)
 		size_t len = strcspn(path, ".");
 
 		snprintf(key, sizeof(key), "%.*s", (int)len, path);
-		value = json_object_get(value, key);
+		value = json_is_array(value) ? json_array_get(value, strtoul(key, NULL, 10)) :
+					       json_object_get(value, key);
 		path += len + (path[len] == '.');
 	}
 	return value;

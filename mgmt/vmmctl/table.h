@@ -6,7 +6,7 @@
 
 struct column {
 	const char *heading;
-	const char *path; /* dotted, into each element; "drops" of counters are summed up */
+	const char *path; /* dotted, into each element (a number: of an array); "drops" of counters are summed up */
 };
 
 /* columns: ends with heading == NULL. */

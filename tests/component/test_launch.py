@@ -558,6 +558,16 @@ def test_bad_requests(launch):
     launch.spawn(boot=7, disks="none", nics={}, memory=None)  # nonsense is the vmm's to refuse
 
 
+def test_questions_about_the_host(launch):
+    for question in ("pci.list",):
+        with refused(INVALID, "colour"):
+            launch.call(question, colour="red")
+    answer = launch.call("pci.list")
+    sysfs = pathlib.Path("/sys/bus/pci/devices")
+    assert [device["bdf"] for device in answer["items"]] == \
+        sorted(path.name for path in (sysfs.iterdir() if sysfs.exists() else ()))
+
+
 def test_program_missing(launch):
     (launch.bin / "vmm").unlink()
     with refused(-32004):

@@ -4,8 +4,10 @@ vmm-launch and switch; each answer is checked against its schema. Needs root and
 import concurrent.futures
 import contextlib
 import json
+import os
 import pathlib
 import re
+import signal
 import sqlite3
 import sys
 import time
@@ -19,6 +21,7 @@ from schema import Mismatch, OpenApi  # noqa: E402
 API = OpenApi()
 SEEN = set()  # (method, path template, status)
 VM = "/v1/vms/{}"
+HOST_QUERIES = ["/v1/pci/devices", "/v1/sriov/pfs"]  # what vmm-launch is asked
 
 
 class Checked(Daemon):
@@ -553,6 +556,41 @@ def test_metrics(host):
     assert 'vmm_port_rx_frames_total{port="counted-net0"} 0' in text
     assert "vmm_switch_up 1" in text
     host.ok("POST", "/v1/vms/counted/stop")
+
+
+def test_pci_devices(host):
+    """What sysfs has, asked by another road."""
+    answer = host.ok("GET", "/v1/pci/devices")
+    sysfs = pathlib.Path("/sys/bus/pci/devices")
+    found = {path.name for path in sysfs.iterdir()} if sysfs.exists() else set()
+    assert {device["bdf"] for device in answer["items"]} == found and not answer["truncated"]
+    for device in answer["items"]:
+        where = sysfs / device["bdf"]
+        assert int(device["vendor_id"], 16) == int((where / "vendor").read_text(), 16)
+        assert int(device["class_id"], 16) == int((where / "class").read_text(), 16)
+        assert device["driver"] == ((where / "driver").resolve().name
+                                    if (where / "driver").exists() else None)
+        assert {each["name"] for each in device["interfaces"]} == \
+            {path.name for path in where.glob("**/net/*")}
+    pfs = host.ok("GET", "/v1/sriov/pfs")["items"]
+    assert {pf["pf"]["bdf"] for pf in pfs} == {path.parent.name for path in sysfs.glob("*/sriov_numvfs")}
+
+
+def test_vmm_launch_does_not_answer():
+    """What only it can read is missing, and the client is told."""
+    slow = Checked(options=("--spawn-timeout", "1"))
+    try:
+        slow.wait_switch()
+        launch = int(pathlib.Path(f"/proc/{slow.process.pid}/task/{slow.process.pid}/children")
+                     .read_text().split()[0])
+        os.kill(launch, signal.SIGSTOP)
+        for path in HOST_QUERIES:
+            assert "vmm-launch" in refused(slow.call("GET", path), 503)
+        os.kill(launch, signal.SIGCONT)
+        for path in HOST_QUERIES:
+            slow.ok("GET", path)
+    finally:
+        slow.destroy()
 
 
 @pytest.mark.parametrize("path", ["/", "/v1", "/v1/", "/v1/vms/", "/v1/vms/x/y", "/v2/vms",

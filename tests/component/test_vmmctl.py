@@ -131,6 +131,18 @@ def test_host_and_switch(host):
     assert "vmm_switch_up 1\n" in ctl(host, "metrics")
 
 
+def test_pci(host):
+    table = ctl(host, "pci", "list")
+    devices = json.loads(ctl(host, "--json", "pci", "list"))["items"]
+    assert len(table.splitlines()) == len(devices) + 1
+    for device in devices:
+        shown = row(table, device["bdf"])
+        assert shown["DRIVER"] == (device["driver"] or "-") and shown["HOLDER"] == "-"
+        name = device["interfaces"][0]["name"] if device["interfaces"] else "-"
+        assert shown["INTERFACE"] == name
+    assert ctl(host, "sriov", "list").startswith("PF ")
+
+
 def test_events(host):
     with subprocess.Popen([VMMCTL, "--socket", host.run / "api.sock", "events"],
                           stdout=subprocess.PIPE, text=True) as follower:
