@@ -1,9 +1,13 @@
 #include "launch/host_json.h"
 
+#include <linux/capability.h>
 #include <stdio.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "core/jsonrpc.h"
-#include "vfio/pci_inventory.h"
+#include "vfio/host_doctor.h"
 
 /* The rest of a message's line is for what is around it. */
 #define MAX_TEXT (JSONRPC_MAX_LINE - 4096u)
@@ -90,28 +94,88 @@ static json_t *function_json(const struct pci_function *function)
 			 "root_disk", function->root_disk);
 }
 
+/* Items until a message is full. */
+struct item_list {
+	json_t *items;
+	size_t size;
+	bool truncated;
+};
+
+/* item is stolen; NULL: out of memory. */
+static void add_item(struct item_list *list, json_t *item)
+{
+	size_t more = item ? json_dumpb(item, NULL, 0, JSON_COMPACT) + 1 : 0;
+
+	if (list->truncated || !more || list->size + more > MAX_TEXT) {
+		list->truncated = true;
+		json_decref(item);
+		return;
+	}
+	json_array_append_new(list->items, item);
+	list->size += more;
+}
+
+static json_t *finish(const struct item_list *list)
+{
+	return json_pack("{s:o, s:b}", "items", list->items, "truncated", list->truncated);
+}
+
 json_t *host_json_pci(const struct host_roots *roots)
 {
+	struct item_list list = { .items = json_array() };
 	struct pci_inventory inventory;
-	size_t size = 0, more;
-	json_t *items, *item;
-	unsigned int i;
 
-	if (pci_inventory_read(roots, &inventory) < 0)
+	if (pci_inventory_read(roots, &inventory) < 0) {
+		json_decref(list.items);
 		return NULL;
-	items = json_array();
-	for (i = 0; i < inventory.count; i++) {
-		item = function_json(&inventory.functions[i]);
-		more = item ? json_dumpb(item, NULL, 0, JSON_COMPACT) + 1 : 0;
-		if (!more || size + more > MAX_TEXT || json_array_append(items, item) < 0) {
-			json_decref(item);
-			break;
-		}
-		json_decref(item);
-		size += more;
 	}
-	item = json_pack("{s:o, s:b}", "items", items, "truncated",
-			 inventory.truncated || i < inventory.count);
+	for (unsigned int i = 0; i < inventory.count; i++)
+		add_item(&list, function_json(&inventory.functions[i]));
+	list.truncated |= inventory.truncated;
 	pci_inventory_release(&inventory);
-	return item;
+	return finish(&list);
+}
+
+static void add_check(void *opaque, const struct doctor_check *check)
+{
+	static const char *const words[] = {
+		[DOCTOR_OK] = "ok",
+		[DOCTOR_UNKNOWN] = "unknown",
+		[DOCTOR_WARNING] = "warning",
+		[DOCTOR_BLOCKER] = "blocker",
+	};
+
+	add_item(opaque, json_pack("{s:s, s:o, s:s, s:s, s:s, s:o}", "id", check->id, "subject",
+				   word(check->subject), "status", words[check->status], "found",
+				   check->found, "why", check->why, "fix", word(check->fix)));
+}
+
+/* Without libcap-ng, whose one memory of capabilities is for those who are started (spawn.c). */
+static bool may_raise_limits(void)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+
+	return !syscall(SYS_capget, &header, data) &&
+	       data[CAP_TO_INDEX(CAP_SYS_RESOURCE)].effective & CAP_TO_MASK(CAP_SYS_RESOURCE);
+}
+
+json_t *host_json_doctor(const struct host_roots *roots)
+{
+	struct item_list list = { .items = json_array() };
+	struct doctor_self self = { .memlock = UINT64_MAX };
+	struct pci_inventory inventory;
+	struct rlimit limit;
+
+	if (pci_inventory_read(roots, &inventory) < 0) {
+		json_decref(list.items);
+		return NULL;
+	}
+	if (!getrlimit(RLIMIT_MEMLOCK, &limit) && limit.rlim_max != RLIM_INFINITY)
+		self.memlock = limit.rlim_max;
+	self.may_raise = may_raise_limits();
+	host_doctor_run(roots, &inventory, &self, add_check, &list);
+	list.truncated |= inventory.truncated;
+	pci_inventory_release(&inventory);
+	return finish(&list);
 }

@@ -11,5 +11,7 @@
  * message holds. NULL: out of memory.
  */
 json_t *host_json_pci(const struct host_roots *roots);
+/* The same of schema DoctorCheck: what the host lacks for giving devices to guests. */
+json_t *host_json_doctor(const struct host_roots *roots);
 
 #endif

@@ -289,6 +289,11 @@ static void handle_pci_list(struct rpc_call *call, const json_t *params, void *o
 	reply_host(call, params, host_json_pci);
 }
 
+static void handle_host_doctor(struct rpc_call *call, const json_t *params, void *opaque)
+{
+	reply_host(call, params, host_json_doctor);
+}
+
 const struct rpc_method launch_methods[] = {
 	{"launch.ready", 1, handle_ready},
 	{"switch.spawn", 1, handle_switch_spawn},
@@ -298,5 +303,6 @@ const struct rpc_method launch_methods[] = {
 	{"port.release", 1, handle_port_release},
 	{"process.kill", 1, handle_process_kill},
 	{"pci.list", 1, handle_pci_list},
+	{"host.doctor", 1, handle_host_doctor},
 	{NULL},
 };

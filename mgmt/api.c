@@ -4,6 +4,7 @@
 
 const struct route api_routes[] = {
 	{ "GET", "/v1/host", api_host_get },
+	{ "GET", "/v1/host/doctor", api_host_doctor, ROUTE_WAITS | ROUTE_TURN },
 	{ "POST", "/v1/host/stop-guests", api_host_stop_guests, ROUTE_WAITS | ROUTE_TURN },
 	{ "GET", "/v1/vms", api_vms_list, ROUTE_TURN },
 	{ "POST", "/v1/vms", api_vms_create, ROUTE_TURN },

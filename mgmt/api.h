@@ -41,6 +41,7 @@ void api_disk_remove(struct http_request *request);
 /* api_pci.c */
 void api_pci_devices_list(struct http_request *request);
 void api_sriov_pfs_list(struct http_request *request);
+void api_host_doctor(struct http_request *request);
 
 /* api_port.c */
 void api_ports_list(struct http_request *request);

@@ -100,3 +100,17 @@ void api_sriov_pfs_list(struct http_request *request)
 {
 	ask(request, "pci.list", on_pfs);
 }
+
+static void on_checks(void *opaque, int code, const char *message, const json_t *data,
+		      const json_t *result)
+{
+	if (code)
+		refuse(opaque, code, message);
+	else
+		request_reply(opaque, 200, json_deep_copy(result));
+}
+
+void api_host_doctor(struct http_request *request)
+{
+	ask(request, "host.doctor", on_checks);
+}

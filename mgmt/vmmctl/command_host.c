@@ -25,9 +25,19 @@ static const struct column sriov_columns[] = {
 	{ "INTERFACE", "pf.interfaces.0.name" }, { "DEVICE", "pf.device" }, { 0 },
 };
 
+static const struct column doctor_columns[] = {
+	{ "CHECK", "id" }, { "SUBJECT", "subject" }, { "STATUS", "status" }, { "FOUND", "found" },
+	{ "FIX", "fix" }, { 0 },
+};
+
 static int host_show(const struct context *context, char **args, int n_args)
 {
 	return show_object(context, "/v1/host");
+}
+
+static int host_doctor(const struct context *context, char **args, int n_args)
+{
+	return show_list(context, "/v1/host/doctor", doctor_columns);
 }
 
 static int host_stop_guests(const struct context *context, char **args, int n_args)
@@ -117,6 +127,8 @@ const struct command host_commands[] = {
 	{ "switch fdb", "", "the addresses it has learned", 0, 0, switch_fdb },
 	{ "switch flush", "", "makes it forget them", 0, 0, switch_flush },
 	{ "host show", "", "the host", 0, 0, host_show },
+	{ "host doctor", "", "what it lacks for giving devices to guests, and the remedy", 0, 0,
+	  host_doctor },
 	{ "host stop-guests", "[SECONDS]", "power button for all, then the hard way (10 s)", 0, 1,
 	  host_stop_guests },
 	{ "pci list", "", "the host's PCI functions", 0, 0, pci_list },

@@ -559,13 +559,18 @@ def test_bad_requests(launch):
 
 
 def test_questions_about_the_host(launch):
-    for question in ("pci.list",):
+    for question in ("pci.list", "host.doctor"):
         with refused(INVALID, "colour"):
             launch.call(question, colour="red")
     answer = launch.call("pci.list")
     sysfs = pathlib.Path("/sys/bus/pci/devices")
     assert [device["bdf"] for device in answer["items"]] == \
         sorted(path.name for path in (sysfs.iterdir() if sysfs.exists() else ()))
+    memlock, = [check for check in launch.call("host.doctor")["items"] if check["id"] == "memlock"]
+    may_raise = int(status(launch.process.pid)["CapEff"], 16) >> 24 & 1  # CAP_SYS_RESOURCE
+    unlimited = resource.getrlimit(resource.RLIMIT_MEMLOCK)[1] == resource.RLIM_INFINITY
+    assert (memlock["status"] == "ok") == bool(may_raise or unlimited), memlock
+    assert launch.spawn()["pid"]  # asking has changed nothing of ourselves
 
 
 def test_program_missing(launch):

@@ -21,7 +21,7 @@ from schema import Mismatch, OpenApi  # noqa: E402
 API = OpenApi()
 SEEN = set()  # (method, path template, status)
 VM = "/v1/vms/{}"
-HOST_QUERIES = ["/v1/pci/devices", "/v1/sriov/pfs"]  # what vmm-launch is asked
+HOST_QUERIES = ["/v1/pci/devices", "/v1/sriov/pfs", "/v1/host/doctor"]  # what vmm-launch is asked
 
 
 class Checked(Daemon):
@@ -571,9 +571,23 @@ def test_pci_devices(host):
         assert device["driver"] == ((where / "driver").resolve().name
                                     if (where / "driver").exists() else None)
         assert {each["name"] for each in device["interfaces"]} == \
-            {path.name for path in where.glob("**/net/*")}
+            {path.name for path in pathlib.Path("/sys/class/net").iterdir()
+             if re.findall(r"/(\w{4,}:\w\w:\w\w\.\d)", str(path.resolve()))[-1:] == [device["bdf"]]}
     pfs = host.ok("GET", "/v1/sriov/pfs")["items"]
     assert {pf["pf"]["bdf"] for pf in pfs} == {path.parent.name for path in sysfs.glob("*/sriov_numvfs")}
+
+
+def test_doctor(host):
+    """What this machine has or has not; every group of checks says something."""
+    answer = host.ok("GET", "/v1/host/doctor")
+    checks = {check["id"]: check for check in answer["items"]}
+    assert {"cpu-virtualization", "kvm", "iommu", "interrupt-remapping", "vfio-module", "sriov",
+            "memlock", "huge-pages"} <= set(checks) and not answer["truncated"]
+    assert checks["kvm"]["status"] == "ok"
+    units = pathlib.Path("/sys/class/iommu")
+    there = units.exists() and any(units.iterdir())
+    assert (checks["iommu"]["status"] == "ok") == there, checks["iommu"]
+    assert all(check["fix"] is None for check in answer["items"] if check["status"] == "ok")
 
 
 def test_vmm_launch_does_not_answer():

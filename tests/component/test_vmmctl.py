@@ -143,6 +143,14 @@ def test_pci(host):
     assert ctl(host, "sriov", "list").startswith("PF ")
 
 
+def test_doctor(host):
+    shown = row(ctl(host, "host", "doctor"), "kvm")
+    assert (shown["SUBJECT"], shown["STATUS"]) == ("-", "ok")
+    checks = json.loads(ctl(host, "--json", "host", "doctor"))["items"]
+    assert [(check["id"], check["subject"]) for check in checks] == \
+        [(check["id"], check["subject"]) for check in host.ok("GET", "/v1/host/doctor")["items"]]
+
+
 def test_events(host):
     with subprocess.Popen([VMMCTL, "--socket", host.run / "api.sock", "events"],
                           stdout=subprocess.PIPE, text=True) as follower:
