@@ -240,6 +240,16 @@ static void test_groups(void **state)
 	/* Nor the PF from its VFs. */
 	tree_link(tree, "sys/kernel/iommu_groups/4/devices/" PF, "sys/devices/pci0000:00/" PF);
 	expect(host, "iommu-group", VF, DOCTOR_BLOCKER, PF ", which is driven by igb", "ACS");
+	tree_attribute(tree, PF, "sriov_numvfs", "0\n");
+	expect(host, "iommu-group", VF, DOCTOR_BLOCKER, PF ", which is driven by igb", "ACS");
+	tree_remove(tree, "sys/kernel/iommu_groups/4/devices/" PF);
+	/* Nor another from its own. */
+	tree_function(tree, "0000:02:00.0", "0x10c9\n", "0x020000\n", "igb", 4);
+	tree_attribute(tree, "0000:02:00.0", "sriov_totalvfs", "8\n");
+	tree_attribute(tree, "0000:02:00.0", "sriov_numvfs", "1\n");
+	expect(host, "iommu-group", VF, DOCTOR_BLOCKER, "0000:02:00.0, which is driven by igb", "ACS");
+	tree_attribute(tree, "0000:02:00.0", "sriov_numvfs", "0\n");
+	expect(host, "iommu-group", VF, DOCTOR_BLOCKER, "0000:02:00.0", "unbind");
 	tree_remove(tree, "sys/devices/pci0000:00/" VF "/iommu_group");
 	expect(host, "iommu-group", VF, DOCTOR_BLOCKER, "no group", "");
 }

@@ -146,6 +146,23 @@ static void test_pf_and_vfs(void **state)
 	assert_int_equal(function->n_others, 0);
 }
 
+/* Only a VF's own PF has a say in its number. */
+static void test_vf_of_another(void **state)
+{
+	struct host *host = *state;
+	struct tree *tree = &host->tree;
+
+	make_pf(tree);
+	tree_function(tree, "0000:02:00.0", "0x10c9\n", "0x020000\n", "igb", -1);
+	tree_attribute(tree, "0000:02:00.0", "sriov_totalvfs", "8\n");
+	tree_attribute(tree, "0000:02:00.0", "sriov_numvfs", "8\n");
+	tree_link(tree, "sys/devices/pci0000:00/0000:02:00.0/virtfn5", "sys/devices/pci0000:00/" VF0);
+	tree_link(tree, "sys/devices/pci0000:00/0000:02:00.0/virtfn6", "sys/devices/pci0000:00/" PF);
+	read_host(host);
+	assert_int_equal(get(host, VF0)->vf_index, 0);
+	assert_int_equal(get(host, PF)->vf_index, -1);
+}
+
 static void test_group_of_several(void **state)
 {
 	struct host *host = *state;
@@ -232,6 +249,41 @@ static void test_default_route(void **state)
 	assert_true(get(host, VF0)->default_route);
 }
 
+/* Interfaces that all stand on each other are not followed for ever. */
+static void test_thicket_of_interfaces(void **state)
+{
+	struct host *host = *state;
+	char path[SYSFS_PATH_SIZE], target[64];
+
+	tree_function(&host->tree, PF, "0x10c9\n", "0x020000\n", "igb", -1);
+	for (unsigned int i = 0; i < 24; i++) {
+		snprintf(target, sizeof(target), "sys/devices/virtual/net/br%u", i);
+		tree_dir(&host->tree, target);
+		snprintf(path, sizeof(path), "sys/class/net/br%u", i);
+		tree_link(&host->tree, path, target);
+		for (unsigned int lower = 0; lower < 24; lower++) {
+			snprintf(path, sizeof(path), "%s/lower_br%u", target, lower);
+			tree_dir(&host->tree, path);
+		}
+	}
+	tree_file(&host->tree, "proc/net/route",
+		  "br0\t00000000\t0102000A\t0003\t0\t0\t0\t00000000\t0\t0\t0\n");
+	read_host(host);
+	assert_false(get(host, PF)->default_route);
+}
+
+static void test_many_interfaces(void **state)
+{
+	struct host *host = *state;
+	char name[] = "eth0";
+
+	tree_function(&host->tree, PF, "0x10c9\n", "0x020000\n", "igb", -1);
+	for (; name[3] < '0' + (int)PCI_MAX_INTERFACES + 2; name[3]++)
+		tree_interface(&host->tree, PF, name, "52:54:00:12:34:56\n", "up\n");
+	read_host(host);
+	assert_int_equal(get(host, PF)->n_interfaces, PCI_MAX_INTERFACES);
+}
+
 static void test_root_disk(void **state)
 {
 	static const char disk[] = "sys/devices/pci0000:00/0000:00:1f.2/ata1/block/sda";
@@ -273,6 +325,17 @@ static void test_root_disk(void **state)
 	assert_false(get(host, "0000:00:1f.2")->root_disk);
 	assert_true(get(host, "0000:00:04.0")->root_disk);
 
+	/* A partition of a RAID, which alone knows its disks. */
+	tree_file(tree, "sys/devices/virtual/block/md0/md0p1/partition", "1\n");
+	tree_dir(tree, "sys/devices/virtual/block/md0/slaves");
+	tree_link(tree, "sys/class/block/md0", "sys/devices/virtual/block/md0");
+	tree_link(tree, "sys/class/block/md0p1", "sys/devices/virtual/block/md0/md0p1");
+	tree_link(tree, "sys/dev/block/259:1", "sys/devices/virtual/block/md0/md0p1");
+	tree_link(tree, "sys/devices/virtual/block/md0/slaves/sda", disk);
+	tree_file(tree, "proc/self/mountinfo", "21 1 259:1 / / rw - xfs /dev/md0p1 rw\n");
+	read_host(host);
+	assert_true(get(host, "0000:00:1f.2")->root_disk);
+
 	/* A file system with a number of its own names its disk. */
 	tree_file(tree, "proc/self/mountinfo", "21 1 0:31 /@ / rw - btrfs /dev/sda1 rw\n");
 	read_host(host);
@@ -296,6 +359,7 @@ static void test_odd_contents(void **state)
 	tree_attribute(tree, PF, "sriov_offset", much);
 	tree_attribute(tree, PF, "sriov_vf_device", "10CA9\n");
 	tree_interface(tree, PF, "e", "52:54:00:12:34:5g\n", "\x1b[2J\n");
+	tree_interface(tree, PF, "longer-than-a-name-can-be", "52:54:00:12:34:56\n", "up\n");
 	tree_attribute(tree, PF, "net/e/speed", "-1\n");
 	tree_attribute(tree, PF, "net/e/carrier", "");
 	tree_dir(tree, "sys/devices/pci0000:00/" PF "/iommu_group"); /* no link */
@@ -303,6 +367,7 @@ static void test_odd_contents(void **state)
 	tree_dir(tree, "sys/bus/pci/devices/0000:01:20.0");
 	tree_dir(tree, "sys/bus/pci/devices/0000:01:00.8");
 	tree_dir(tree, "sys/bus/pci/devices/..:01:00.0");
+	tree_dir(tree, "sys/bus/pci/devices/00000000:02:00.0");
 	tree_dir(tree, "sys/bus/pci/devices/0000:02:00.0");
 	tree_link(tree, "sys/bus/pci/devices/0000:03:00.0", "nowhere");
 	snprintf(path, sizeof(path), "%s/devices/pci0000:00/" PF "/driver", tree->sys);
@@ -325,6 +390,7 @@ static void test_odd_contents(void **state)
 	assert_int_equal(function->num_vfs, 0);
 	assert_int_equal(function->vf_offset, -1);
 	assert_int_equal(function->vf_device, -1);
+	assert_int_equal(function->n_interfaces, 1);
 	assert_string_equal(function->interfaces[0].mac, "");
 	assert_string_equal(function->interfaces[0].state, "?[2J");
 	assert_int_equal(function->interfaces[0].carrier, -1);
@@ -382,9 +448,12 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_no_pci, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_plain_function, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_pf_and_vfs, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_vf_of_another, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_group_of_several, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_group_larger_than_is_named, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_default_route, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_thicket_of_interfaces, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_many_interfaces, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_root_disk, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_odd_contents, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_names_are_printable, setup, teardown),
