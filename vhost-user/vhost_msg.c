@@ -94,9 +94,7 @@ static bool size_fits(const struct vhost_msg_shape *shape, uint32_t size)
 {
 	if (size < shape->min_size || size > shape->max_size)
 		return false;
-	if (!shape->step)
-		return size == shape->min_size || size == shape->max_size;
-	return (size - shape->min_size) % shape->step == 0;
+	return !shape->step || (size - shape->min_size) % shape->step == 0;
 }
 
 enum vhost_fault vhost_msg_check_header(const struct vhost_msg *msg, enum vhost_direction direction)

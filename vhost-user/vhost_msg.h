@@ -158,7 +158,7 @@ enum vhost_direction { VHOST_REQUEST, VHOST_REPLY };
 struct vhost_msg_shape {
 	uint16_t min_size; /* bytes of payload */
 	uint16_t max_size;
-	uint8_t step; /* valid sizes are min_size + n * step; 0: min_size, or max_size too */
+	uint8_t step; /* valid sizes are min_size + n * step; 0: there is but one */
 	uint8_t min_fds;
 	uint8_t max_fds;
 };

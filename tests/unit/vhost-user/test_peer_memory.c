@@ -249,6 +249,12 @@ static void a_region_is_removed_by_all_its_numbers(void **state)
 	region.user++;
 	assert_int_equal(peer_memory_remove(&f->pm, &region), VHOST_FAULT_MEM_UNKNOWN);
 	region.user--;
+	region.gpa += PAGE;
+	assert_int_equal(peer_memory_remove(&f->pm, &region), VHOST_FAULT_MEM_UNKNOWN);
+	region.gpa -= PAGE;
+	region.size += PAGE;
+	assert_int_equal(peer_memory_remove(&f->pm, &region), VHOST_FAULT_MEM_UNKNOWN);
+	region.size -= PAGE;
 	assert_int_equal(peer_memory_remove(&f->pm, &region), VHOST_FAULT_NONE);
 	assert_int_equal(peer_memory_remove(&f->pm, &region), VHOST_FAULT_MEM_UNKNOWN);
 	/* The window kept from before is of no use any more. */
