@@ -8,6 +8,7 @@
 
 #include "core/jsonrpc.h"
 #include "vfio/host_doctor.h"
+#include "vfio/pci_uses.h"
 
 /* The rest of a message's line is for what is around it. */
 #define MAX_TEXT (JSONRPC_MAX_LINE - 4096u)
@@ -120,12 +121,21 @@ static json_t *finish(const struct item_list *list)
 	return json_pack("{s:o, s:b}", "items", list->items, "truncated", list->truncated);
 }
 
+static int read_functions(const struct host_roots *roots, struct pci_inventory *inventory)
+{
+	int err = pci_inventory_read(roots, inventory);
+
+	if (!err)
+		pci_uses_read(roots, inventory);
+	return err;
+}
+
 json_t *host_json_pci(const struct host_roots *roots)
 {
 	struct item_list list = { .items = json_array() };
 	struct pci_inventory inventory;
 
-	if (pci_inventory_read(roots, &inventory) < 0) {
+	if (read_functions(roots, &inventory) < 0) {
 		json_decref(list.items);
 		return NULL;
 	}
@@ -167,7 +177,7 @@ json_t *host_json_doctor(const struct host_roots *roots)
 	struct pci_inventory inventory;
 	struct rlimit limit;
 
-	if (pci_inventory_read(roots, &inventory) < 0) {
+	if (read_functions(roots, &inventory) < 0) {
 		json_decref(list.items);
 		return NULL;
 	}

@@ -111,7 +111,8 @@ static void queue_take_out(struct http_request *request)
 	request->client->queued = NULL;
 }
 
-void request_leave_queue(struct http_request *request)
+/* Its connection ends before its turn has come. */
+static void request_leave_queue(struct http_request *request)
 {
 	queue_take_out(request);
 	request->suspended = false;
@@ -149,8 +150,10 @@ static void http_serve_queue(struct http *http)
 	}
 }
 
-void http_run(struct http *http)
+/* Serves what there is to serve. Not from within a handler. */
+static void http_run(void *opaque)
 {
+	struct http *http = opaque;
 	unsigned long long ms;
 
 	http->turn_began_ms = clock_now_ms();
@@ -165,11 +168,6 @@ void http_run(struct http *http)
 		loop_timer_disarm(http->timer);
 	else if (loop_timer_arm(http->timer, ms * 1000000ULL) < 0)
 		log_err("HTTP time-outs are off: out of memory");
-}
-
-static void http_on_timer(void *opaque)
-{
-	http_run(opaque);
 }
 
 static void http_on_io(void *opaque, int fd, unsigned int events)
@@ -312,10 +310,11 @@ static void http_on_completed(void *opaque, struct MHD_Connection *conn, void **
 {
 	struct http_request *request = *slot;
 	struct http_conn *client = http_conn_of(conn);
+	struct http *http = opaque;
 
 	client->begun = false;
 	if (client->held > TRIM_SIZE)
-		client->http->trim = true;
+		http->trim = true;
 	http_conn_hold(client, 0);
 	http_conn_set_state(client, CONN_RECEIVING);
 	if (!request)
@@ -359,11 +358,22 @@ static struct MHD_Daemon *http_start_daemon(struct http *http)
 		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_HEAD_MAX_SIZE,
 		MHD_OPTION_CONNECTION_TIMEOUT, 0u,
 		MHD_OPTION_STRICT_FOR_CLIENT, 1,
-		MHD_OPTION_NOTIFY_CONNECTION, http_conn_notify, http,
+		MHD_OPTION_NOTIFY_CONNECTION, http_conn_notify, &http->conns,
 		MHD_OPTION_URI_LOG_CALLBACK, http_on_line, http,
 		MHD_OPTION_UNESCAPE_CALLBACK, http_unescape, http,
 		MHD_OPTION_NOTIFY_COMPLETED, http_on_completed, http, MHD_OPTION_END);
 }
+
+static void http_on_kick(void *opaque)
+{
+	http_kick(opaque);
+}
+
+static const struct http_conns_owner conns_owner = {
+	.serve = http_run,
+	.kick = http_on_kick,
+	.leave_queue = request_leave_queue,
+};
 
 struct http *http_create(struct mgmt *mgmt, int listen_fd, const struct route *routes)
 {
@@ -376,11 +386,19 @@ struct http *http_create(struct mgmt *mgmt, int listen_fd, const struct route *r
 	http->mgmt = mgmt;
 	http->routes = routes;
 	TAILQ_INIT(&http->queue);
-	http_conns_init(http, listen_fd);
-	http->timer = loop_timer_create(mgmt->loop, http_on_timer, http);
+	http->conns = (struct http_conns){
+		.loop = mgmt->loop,
+		.listen_fd = listen_fd,
+		.patience_ms = mgmt->options->client_seconds * 1000,
+		.stats = &http->stats,
+		.owner = &conns_owner,
+		.opaque = http,
+	};
+	http_conns_init(&http->conns);
+	http->timer = loop_timer_create(mgmt->loop, http_run, http);
 	http->daemon = http->timer ? http_start_daemon(http) : NULL;
 	if (!http->daemon || http_watch(http) < 0 ||
-	    http_events_init(http) < 0 || http_conns_open(http) < 0) {
+	    http_events_init(http) < 0 || http_conns_open(&http->conns, http->daemon) < 0) {
 		log_err("the HTTP server cannot be started");
 		http_destroy(http);
 		return NULL;
@@ -402,7 +420,7 @@ void http_destroy(struct http *http)
 		MHD_stop_daemon(http->daemon);
 	}
 	loop_io_remove(http->io);
-	http_conns_fini(http);
+	http_conns_fini(&http->conns);
 	loop_timer_destroy(http->timer);
 	free(http);
 }

@@ -6,26 +6,11 @@
 #ifndef MGMT_HTTP_H
 #define MGMT_HTTP_H
 
+#include "mgmt/http_limits.h"
 #include "mgmt/mgmt.h"
 #include "mgmt/router.h"
 
-#define HTTP_MAX_CONNECTIONS 512u
-#define HTTP_MAX_ASIDE 256u		/* requests that wait for another process */
-#define HTTP_MAX_HELD (64u << 20)	/* bytes of bodies and answers under way */
-#define HTTP_HEAD_MAX_SIZE (32u << 10)	/* request line and headers */
-
 struct http;
-
-struct http_stats {
-	unsigned int open;    /* connections */
-	unsigned int aside;   /* requests that wait for another process */
-	unsigned int streams; /* readers of events */
-	uint64_t accepted;
-	uint64_t forbidden;   /* connections of users who may not */
-	uint64_t timed_out;
-	uint64_t crowded_out; /* ended to make room for others */
-	uint64_t busy;	      /* requests refused, for HTTP_MAX_ASIDE wait already */
-};
 
 /* Takes over a listening socket. NULL: said why. routes: static. */
 struct http *http_create(struct mgmt *mgmt, int listen_fd, const struct route *routes);

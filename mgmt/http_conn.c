@@ -11,7 +11,7 @@
 #include "core/json_text.h"
 #include "core/log.h"
 #include "core/ratelimit.h"
-#include "mgmt/http_request_private.h"
+#include "mgmt/problem.h"
 
 /* Out of descriptors or memory: what is there has to end first. */
 #define BREATH_NS (100ULL * 1000000)
@@ -61,7 +61,7 @@ __attribute__((format(printf, 1, 2))) static void warn(const char *fmt, ...)
 
 static struct http_conn_list *list_of(struct http_conn *conn)
 {
-	return conn->state < CONN_LISTED ? &conn->http->conns.lists[conn->state] : NULL;
+	return conn->state < CONN_LISTED ? &conn->conns->lists[conn->state] : NULL;
 }
 
 static void patience_arm(struct http_conns *conns)
@@ -82,7 +82,7 @@ static void patience_arm(struct http_conns *conns)
 
 static void conn_enter(struct http_conn *conn, enum http_conn_state state)
 {
-	struct http_conns *conns = &conn->http->conns;
+	struct http_conns *conns = conn->conns;
 	struct http_conn_list *list;
 
 	conn->state = state;
@@ -117,7 +117,7 @@ void http_conn_set_state(struct http_conn *conn, enum http_conn_state state)
 
 static void conn_drop_held(struct http_conn *conn)
 {
-	conn->http->conns.held -= conn->held;
+	conn->conns->held -= conn->held;
 	conn->peer->held -= conn->held;
 	conn->held = 0;
 }
@@ -134,17 +134,17 @@ void http_conn_close(struct http_conn *conn)
 	if (conn->state == CONN_CLOSING)
 		return;
 	if (conn->queued)
-		request_leave_queue(conn->queued);
+		conn->conns->owner->leave_queue(conn->queued);
 	http_conn_set_state(conn, CONN_CLOSING);
 	conn_drop_held(conn);
-	conn->http->conns.n--;
+	conn->conns->n--;
 	shutdown(conn->fd, SHUT_RDWR);
-	http_kick(conn->http);
+	conn->conns->owner->kick(conn->conns->opaque);
 }
 
 static void conn_end(struct http_conn *conn, enum http_conn_end why)
 {
-	struct http_conns *conns = &conn->http->conns;
+	struct http_conns *conns = conn->conns;
 	char detail[160];
 	int status = 503;
 
@@ -217,7 +217,7 @@ static bool take_memory(struct http_conns *conns, const struct http_conn *but)
 
 void http_conn_hold(struct http_conn *conn, size_t bytes)
 {
-	struct http_conns *conns = &conn->http->conns;
+	struct http_conns *conns = conn->conns;
 
 	conn_drop_held(conn);
 	if (conn->state == CONN_CLOSING)
@@ -290,13 +290,13 @@ static void peer_put(struct http_peer *peer)
 	free(peer);
 }
 
-static struct http_conn *conn_create(struct http *http, int fd, pid_t pid)
+static struct http_conn *conn_create(struct http_conns *conns, int fd, pid_t pid)
 {
 	struct http_conn *conn = calloc(1, sizeof(*conn));
 
 	if (!conn)
 		return NULL;
-	*conn = (struct http_conn){ .http = http, .fd = fd, .peer = peer_get(&http->conns, pid) };
+	*conn = (struct http_conn){ .conns = conns, .fd = fd, .peer = peer_get(conns, pid) };
 	if (conn->peer)
 		return conn;
 	free(conn);
@@ -309,10 +309,9 @@ static void conn_destroy(struct http_conn *conn)
 	free(conn);
 }
 
-static void client_admit(struct http *http, int fd)
+static void client_admit(struct http_conns *conns, int fd)
 {
 	const struct sockaddr addr = { .sa_family = AF_UNIX };
-	struct http_conns *conns = &http->conns;
 	pid_t pid;
 
 	if (!client_is_allowed(conns, fd, &pid)) {
@@ -324,13 +323,13 @@ static void client_admit(struct http *http, int fd)
 		close(fd);
 		return;
 	}
-	conns->incoming = conn_create(http, fd, pid);
+	conns->incoming = conn_create(conns, fd, pid);
 	if (!conns->incoming) {
 		close(fd);
 		return;
 	}
 	/* Closes fd when it cannot. */
-	if (MHD_add_connection(http->daemon, fd, &addr, sizeof(addr.sa_family)) != MHD_YES)
+	if (MHD_add_connection(conns->daemon, fd, &addr, sizeof(addr.sa_family)) != MHD_YES)
 		log_debug("HTTP: a connection was not taken: %m");
 	if (conns->incoming)
 		conn_destroy(conns->incoming);
@@ -358,37 +357,37 @@ static void on_breath(void *opaque)
 
 static void on_clients(void *opaque, int fd, unsigned int events)
 {
-	struct http *http = opaque;
+	struct http_conns *conns = opaque;
 	int client = -1;
 
 	for (unsigned int i = 0; i < HTTP_ACCEPT_BATCH; i++) {
 		client = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (client < 0)
 			break;
-		client_admit(http, client);
+		client_admit(conns, client);
 	}
 	if (client < 0 && errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
-		pause_listening(&http->conns);
+		pause_listening(conns);
 	/* Now, so that those crowded out are gone before more come. */
-	http_run(http);
+	conns->owner->serve(conns->opaque);
 }
 
 void http_conn_notify(void *opaque, struct MHD_Connection *conn, void **slot,
 		      enum MHD_ConnectionNotificationCode code)
 {
-	struct http *http = opaque;
+	struct http_conns *conns = opaque;
 	struct http_conn *ours = *slot;
 
 	if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-		*slot = http->conns.incoming;
-		http->conns.incoming = NULL;
-		http->conns.n++;
-		http->conns.stats->accepted++;
+		*slot = conns->incoming;
+		conns->incoming = NULL;
+		conns->n++;
+		conns->stats->accepted++;
 		conn_enter(*slot, CONN_RECEIVING);
 		return;
 	}
 	if (ours->state != CONN_CLOSING)
-		http->conns.n--;
+		conns->n--;
 	conn_leave(ours);
 	conn_drop_held(ours);
 	conn_destroy(ours);
@@ -400,34 +399,25 @@ struct http_conn *http_conn_of(struct MHD_Connection *conn)
 	return MHD_get_connection_info(conn, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
 }
 
-void http_conns_init(struct http *http, int listen_fd)
+void http_conns_init(struct http_conns *conns)
 {
-	struct http_conns *conns = &http->conns;
-
-	conns->listen_fd = listen_fd;
-	conns->stats = &http->stats;
-	conns->patience_ms = http->mgmt->options->client_seconds * 1000;
 	for (unsigned int state = 0; state < CONN_LISTED; state++)
 		TAILQ_INIT(&conns->lists[state]);
 }
 
-int http_conns_open(struct http *http)
+int http_conns_open(struct http_conns *conns, struct MHD_Daemon *daemon)
 {
-	struct http_conns *conns = &http->conns;
-
-	conns->patience = loop_timer_create(http->mgmt->loop, on_patience, conns);
-	conns->breath = loop_timer_create(http->mgmt->loop, on_breath, conns);
+	conns->daemon = daemon;
+	conns->patience = loop_timer_create(conns->loop, on_patience, conns);
+	conns->breath = loop_timer_create(conns->loop, on_breath, conns);
 	if (!conns->patience || !conns->breath)
 		return -ENOMEM;
-	conns->listen = loop_io_add(http->mgmt->loop, conns->listen_fd, LOOP_READ, on_clients,
-				    http);
+	conns->listen = loop_io_add(conns->loop, conns->listen_fd, LOOP_READ, on_clients, conns);
 	return conns->listen ? 0 : -ENOMEM;
 }
 
-void http_conns_fini(struct http *http)
+void http_conns_fini(struct http_conns *conns)
 {
-	struct http_conns *conns = &http->conns;
-
 	loop_io_remove(conns->listen);
 	loop_timer_destroy(conns->patience);
 	loop_timer_destroy(conns->breath);

@@ -11,7 +11,7 @@
 #include <sys/queue.h>
 
 #include "core/loop.h"
-#include "mgmt/http.h"
+#include "mgmt/http_limits.h"
 
 #define HTTP_ACCEPT_BATCH 256u /* taken in before those that are there get their turn */
 
@@ -36,9 +36,12 @@ struct http_peer {
 	uint64_t turn; /* when a request of it had one last; counts up */
 };
 
+struct http_conns;
+struct http_request;
+
 struct http_conn {
 	TAILQ_ENTRY(http_conn) link; /* in the list of its state */
-	struct http *http;
+	struct http_conns *conns;
 	struct http_peer *peer;
 	struct http_request *queued; /* in CONN_QUEUED */
 	int fd; /* libmicrohttpd's */
@@ -50,26 +53,39 @@ struct http_conn {
 
 TAILQ_HEAD(http_conn_list, http_conn);
 
+/* Whose connections they are. */
+struct http_conns_owner {
+	void (*serve)(void *opaque); /* what there is to serve, now */
+	void (*kick)(void *opaque);  /* the same, as soon as the loop turns */
+	/* Its connection ends before its turn has come. */
+	void (*leave_queue)(struct http_request *request);
+};
+
 struct http_conns {
-	int listen_fd;
+	struct loop *loop;
+	int listen_fd; /* taken over by init */
+	unsigned int patience_ms;
+	struct http_stats *stats;
+	const struct http_conns_owner *owner;
+	void *opaque; /* of the owner */
+	/* What is above is the owner's to fill in. */
+	struct MHD_Daemon *daemon;
 	struct loop_io *listen;
 	struct loop_timer *patience;  /* for the oldest of each list */
 	struct loop_timer *breath;    /* until the socket is listened at again */
 	struct http_conn *incoming;   /* on its way through MHD_add_connection */
 	struct http_conn_list lists[CONN_LISTED];
 	LIST_HEAD(, http_peer) peers;
-	unsigned int patience_ms;
 	unsigned int n; /* without those that are closing */
 	size_t held;
-	struct http_stats *stats;
 };
 
-/* listen_fd is taken over, also on failure. init before the daemon is started, open afterwards. */
-void http_conns_init(struct http *http, int listen_fd);
-must_check int http_conns_open(struct http *http);
-void http_conns_fini(struct http *http);
+/* init before the daemon is started, open afterwards: 0 or -errno; fini in any case. */
+void http_conns_init(struct http_conns *conns);
+must_check int http_conns_open(struct http_conns *conns, struct MHD_Daemon *daemon);
+void http_conns_fini(struct http_conns *conns);
 
-/* libmicrohttpd's MHD_NotifyConnectionCallback; opaque: the http. */
+/* libmicrohttpd's MHD_NotifyConnectionCallback; opaque: the http_conns. */
 void http_conn_notify(void *opaque, struct MHD_Connection *conn, void **slot,
 		      enum MHD_ConnectionNotificationCode code);
 struct http_conn *http_conn_of(struct MHD_Connection *conn);

@@ -7,6 +7,7 @@
 
 #include <microhttpd.h>
 
+#include "mgmt/http.h"
 #include "mgmt/http_conn.h"
 #include "mgmt/http_request.h"
 #include "mgmt/router.h"
@@ -50,12 +51,8 @@ struct http_request {
 	unsigned int status;
 };
 
-/* Serves what there is to serve. Not from within a handler. */
-void http_run(struct http *http);
-/* The same, as soon as the loop turns. */
+/* What there is to serve is, as soon as the loop turns. */
 void http_kick(struct http *http);
-/* Its connection ends before its turn has come. */
-void request_leave_queue(struct http_request *request);
 void request_answer(struct http_request *request, unsigned int status,
 		    struct MHD_Response *response);
 

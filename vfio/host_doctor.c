@@ -7,25 +7,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "vfio/host_doctor_private.h"
+#include "vfio/host_doctor_parts.h"
 
 #define MAX_NODES 128u
 #define NODES "devices/system/node"
-
-bool doctor_cmdline_has(const struct doctor *doctor, const char *word)
-{
-	size_t len = strlen(word);
-	const char *at = doctor->cmdline;
-
-	while ((at = strstr(at, word))) {
-		bool begins = at == doctor->cmdline || at[-1] == ' ';
-
-		if (begins && (word[len - 1] == '=' || strchr(" ,", at[len])))
-			return true;
-		at += len;
-	}
-	return false;
-}
 
 /* The first processor's flags have this word. */
 static bool cpu_has(const struct doctor *doctor, const char *flag)

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "vfio/host_doctor_private.h"
+#include "vfio/host_doctor_parts.h"
 
 #define ECAP_IR (1ULL << 3) /* VT-d 4.1, 11.4.3: the unit can remap interrupts */
 #define GRUB(word)                                                                     \

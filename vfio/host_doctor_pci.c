@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "vfio/host_doctor_private.h"
+#include "vfio/host_doctor_parts.h"
 
 /* A list of the kernel's modules names this file. */
 static bool list_has(const struct doctor *doctor, const char *release, const char *list,

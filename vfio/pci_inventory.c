@@ -247,7 +247,6 @@ int pci_inventory_read(const struct host_roots *roots, struct pci_inventory *inv
 	pci_names_close(names);
 	for (unsigned int i = 0; i < inventory->count; i++)
 		number_vfs(roots, inventory, &inventory->functions[i]);
-	pci_uses_read(roots, inventory);
 	return 0;
 }
 

@@ -51,6 +51,7 @@ struct pci_function {
 	char pf[PCI_BDF_SIZE];
 	int vf_index; /* -1: its PF does not count it */
 
+	/* pci_uses_read fills these: */
 	struct pci_interface interfaces[PCI_MAX_INTERFACES];
 	unsigned int n_interfaces;
 
@@ -79,8 +80,5 @@ struct pci_function *pci_inventory_find(const struct pci_inventory *inventory, u
  * else the first in the way.
  */
 const struct pci_member *pci_group_blocker(const struct pci_function *function);
-
-/* pci_uses.c: fills interfaces, default_route and root_disk. */
-void pci_uses_read(const struct host_roots *roots, struct pci_inventory *inventory);
 
 #endif

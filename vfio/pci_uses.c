@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "vfio/pci_inventory.h"
+#include "vfio/pci_uses.h"
 
 #define MAX_DEPTH 8u   /* of interfaces on interfaces, block devices on block devices */
 #define MAX_VISITS 256u /* in all, for each walk */

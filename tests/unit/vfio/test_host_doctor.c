@@ -10,6 +10,7 @@
 
 #include "tests/unit/vfio/tree.h"
 #include "vfio/host_doctor.h"
+#include "vfio/pci_uses.h"
 
 #define MAX_CHECKS 64u
 #define VF "0000:01:10.0"
@@ -95,6 +96,7 @@ static void examine(struct host *host)
 
 	host->count = 0;
 	assert_int_equal(pci_inventory_read(&host->tree.roots, &inventory), 0);
+	pci_uses_read(&host->tree.roots, &inventory);
 	host_doctor_run(&host->tree.roots, &inventory, &host->self, note, host);
 	pci_inventory_release(&inventory);
 }

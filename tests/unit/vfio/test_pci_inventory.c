@@ -11,6 +11,7 @@
 
 #include "tests/unit/vfio/tree.h"
 #include "vfio/pci_inventory.h"
+#include "vfio/pci_uses.h"
 
 #define PF "0000:01:00.0"
 #define VF0 "0000:01:10.0"
@@ -48,6 +49,7 @@ static void read_host(struct host *host)
 {
 	pci_inventory_release(&host->inventory);
 	assert_int_equal(pci_inventory_read(&host->tree.roots, &host->inventory), 0);
+	pci_uses_read(&host->tree.roots, &host->inventory);
 }
 
 static struct pci_function *get(struct host *host, const char *bdf)
