@@ -30,23 +30,32 @@ static void port_put(struct port *port)
 	free(port);
 }
 
+static void port_op_begin(struct port_op *op, struct port *port, done_fn done, void *opaque)
+{
+	*op = (struct port_op){ .port = port, .done = done, .opaque = opaque };
+	port->refs++;
+}
+
 struct port_op *port_op_create(struct port *port, done_fn done, void *opaque)
 {
 	struct port_op *op = calloc(1, sizeof(*op));
 
 	if (!op)
 		return NULL;
-	*op = (struct port_op){ .port = port, .done = done, .opaque = opaque };
-	port->refs++;
+	port_op_begin(op, port, done, opaque);
 	return op;
 }
 
 void port_op_finish(struct port_op *op, const struct problem *problem)
 {
+	struct port *port;
+
 	if (op->done)
 		op->done(op->opaque, problem);
-	port_put(op->port);
-	free(op);
+	port = op->port;
+	if (op != &port->removal)
+		free(op);
+	port_put(port);
 }
 
 void port_op_out_of_memory(done_fn done, void *opaque)
@@ -294,13 +303,10 @@ static void port_on_removed(void *opaque, int code, const char *message, const j
 void port_remove(struct port *port, done_fn done, void *opaque)
 {
 	struct mgmt *mgmt = port->ports->mgmt;
-	struct port_op *op = port_op_create(port, done, opaque);
+	struct port_op *op = &port->removal;
 
-	if (!op) {
-		port_op_out_of_memory(done, opaque);
-		return;
-	}
-	port_unlink(port); /* op keeps it in memory */
+	port_op_begin(op, port, done, opaque);
+	port_unlink(port); /* op keeps it in memory, and is the only one */
 	events_emit(mgmt->events, "port", json_pack("{s:s, s:s}", "port", port->id, "state",
 						    "removed"));
 	vswitch_call(mgmt->vswitch, "port.remove", json_pack("{s:s}", "id", port->id),

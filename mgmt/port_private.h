@@ -10,6 +10,16 @@
 
 enum port_state { PORT_PENDING, PORT_UP, PORT_FAILED };
 
+struct port;
+
+/* One change of a port under way; holds the port. */
+struct port_op {
+	struct port *port;
+	done_fn done; /* may be NULL */
+	void *opaque;
+	bool again; /* the switch had one of that name, which had to go first */
+};
+
 struct port {
 	struct port *next;
 	struct ports *ports;
@@ -24,20 +34,13 @@ struct port {
 	char socket[MGMT_PATH_SIZE];
 	enum port_state state;
 	char reason[160];
+	struct port_op removal; /* its end needs no memory that may be missing */
 };
 
 struct ports {
 	struct mgmt *mgmt;
 	struct port *first;
 	struct loop_timer *retry; /* of ports the switch would not take back */
-};
-
-/* One change of a port under way; holds the port. */
-struct port_op {
-	struct port *port;
-	done_fn done; /* may be NULL */
-	void *opaque;
-	bool again; /* the switch had one of that name, which had to go first */
 };
 
 void port_set_state(struct port *port, enum port_state state, const char *reason);

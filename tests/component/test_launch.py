@@ -540,6 +540,7 @@ def test_a_written_disk_belongs_to_one_vm(launch):
 def test_read_only_disk_cannot_be_written(launch):
     disk = launch.image("disk")
     pid = launch.spawn(disks=[{"id": "d", "file": disk, "read_only": True}])["pid"]
+    launch.log("vms/g1")  # it has done what opens and closes files
     flags = {}
     for number in os.listdir(f"/proc/{pid}/fd"):
         info = pathlib.Path(f"/proc/{pid}/fdinfo/{number}").read_text()

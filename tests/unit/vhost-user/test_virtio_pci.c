@@ -430,6 +430,14 @@ static void test_quiesce(void **state)
 	vring_driver_fini(&vd);
 }
 
+/* A state that is sound but for one member. */
+#define refuse(copy, state, member, value)                                                    \
+	do {                                                                                  \
+		struct virtio_pci_state bad = *(state);                                       \
+		bad.member = (value);                                                         \
+		assert_int_equal(virtio_pci_load(&(copy)->vp, &bad), -EINVAL);                \
+	} while (0)
+
 static void test_state(void **state)
 {
 	struct fixture *f = *state;
@@ -457,6 +465,13 @@ static void test_state(void **state)
 	saved.acked |= 1ULL << 9;
 	assert_int_equal(virtio_pci_load(&copy->vp, &saved), -EINVAL);
 	saved.acked &= ~(1ULL << 9);
+	refuse(copy, &saved, config_vector, 4);
+	refuse(copy, &saved, status, saved.status & ~VIRTIO_CONFIG_S_FEATURES_OK);
+	refuse(copy, &saved, queues[0].size, 2u * copy->vp.queues[0].max_size);
+	refuse(copy, &saved, queues[0].enabled, 2);
+	refuse(copy, &saved, queues[0].desc, saved.queues[0].desc + 8);
+	refuse(copy, &saved, queues[0].driver, saved.queues[0].driver + 1);
+	refuse(copy, &saved, queues[0].device, saved.queues[0].device + 2);
 	assert_int_equal(virtio_rig_status(&other), 0);
 
 	assert_int_equal(virtio_pci_load(&copy->vp, &saved), 0);
