@@ -430,6 +430,27 @@ static void test_quiesce(void **state)
 	vring_driver_fini(&vd);
 }
 
+static void test_untimely(void **state)
+{
+	struct fixture *f = *state;
+	struct vring_driver vd;
+
+	assert_true(virtio_rig_negotiate(&f->rig, FEATURES));
+	virtio_rig_queue(&f->rig, 0, 64, VIRTIO_MSI_NO_VECTOR, FEATURES, &vd);
+	/* No notification before DRIVER_OK. */
+	virtio_pci_notify_config(&f->probe->vp);
+	assert_int_equal(f->probe->vp.counters.config_interrupts, 0);
+	/* A driver that has given up starts nothing. */
+	virtio_rig_write(&f->rig, VIRTIO_PCI_COMMON_STATUS, 1,
+			 virtio_rig_status(&f->rig) | VIRTIO_CONFIG_S_FAILED |
+				 VIRTIO_CONFIG_S_DRIVER_OK);
+	virtio_rig_settle(&f->rig);
+	assert_int_equal(f->probe->starts, 0);
+	virtio_pci_notify_config(&f->probe->vp);
+	assert_int_equal(f->probe->vp.counters.config_interrupts, 1);
+	vring_driver_fini(&vd);
+}
+
 /* A state that is sound but for one member. */
 #define refuse(copy, state, member, value)                                                    \
 	do {                                                                                  \
@@ -500,6 +521,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_bad_queues, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_window, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_quiesce, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_untimely, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_state, setup, teardown),
 	};
 
