@@ -92,6 +92,8 @@ class Appliance:
                 print(path, json.dumps(self.call("GET", path, quiet=True)))
         except (subprocess.CalledProcessError, RestError) as error:
             print("no more from the daemon:", error)
+        for log in sorted(self._run_dir.glob("vms/*/log")):
+            print(log, log.read_text(errors="replace")[-4000:])
         print(self.log(), flush=True)
 
     def kill(self):
