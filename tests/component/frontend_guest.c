@@ -32,7 +32,7 @@
 #define MAGIC 0x56484f53u
 #define MAGIC_PROBE 0x50524f42u
 #define PROBE_US 20000u
-#define STALL_S 20 /* without a frame: something is broken */
+#define STALL_S 60 /* without a frame: something is broken */
 #define DRIVER                                                                             \
 	(BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_RING_F_EVENT_IDX) |                          \
 	 BIT(VIRTIO_RING_F_INDIRECT_DESC) | BIT(VIRTIO_NET_F_MRG_RXBUF) |                  \
