@@ -148,7 +148,7 @@ def wait_for_end(qemu, share, timeout):
 def run_lab(command, share, timeout, interactive):
     """Run QEMU to its end, or for at most `timeout` seconds; its status if it ended by itself."""
     # setpriv: should we be killed ourselves, the lab goes with us. taskset: on one CPU of ours, QEMU's
-    # threads cannot race (README.md).
+    # threads seldom race (README.md).
     command = ["taskset", "-c", str(max(os.sched_getaffinity(0))),
                "setpriv", "--pdeathsig", "KILL", *command]
     stdin = None if interactive else subprocess.DEVNULL
