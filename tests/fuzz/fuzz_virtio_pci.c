@@ -11,6 +11,7 @@
 #include "core/log.h"
 #include "tests/fakes/oracle.h"
 #include "tests/fuzz/input.h"
+#include "tests/fuzz/machine.h"
 #include "tests/unit/vhost-user/virtio_rig.h"
 #include "vhost-user/virtio_blk.h"
 #include "vhost-user/virtio_net.h"
@@ -84,27 +85,6 @@ static struct pci_device *create(struct virtio_rig *rig, bool net)
 	return pci;
 }
 
-static void machine(struct virtio_rig *rig, unsigned int what)
-{
-	static uint8_t state[64 * 1024];
-	struct device *dev = &rig->pci->dev;
-
-	if (dev->ops->state_size > sizeof(state))
-		abort();
-	device_enter(dev);
-	if (dev->ops->quiesce(dev))
-		abort(); /* it always succeeds */
-	if (what & 1)
-		dev->ops->save(dev, state);
-	if (what & 2)
-		dev->ops->reset(dev);
-	if (what & 1 && dev->ops->load(dev, state, dev->ops->state_size, dev->ops->state_version))
-		abort(); /* what it saved it must take */
-	if (dev->ops->resume(dev))
-		abort();
-	device_leave(dev);
-}
-
 /* The whole way to DRIVER_OK in one, so that rings run early in an input. */
 static void bring_up(struct virtio_rig *rig, unsigned int queue)
 {
@@ -157,7 +137,7 @@ static void operate(struct virtio_rig *rig, struct input *in)
 		virtio_rig_turn(rig);
 		break;
 	case 8:
-		machine(rig, (unsigned int)at);
+		fuzz_machine(&rig->pci->dev, (unsigned int)at);
 		break;
 	case 9:
 		bring_up(rig, at & 7);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "core/log.h"
+#include "tests/fuzz/machine.h"
 
 #define CALLS_A_TURN 64u /* of the hypervisor; nothing in a ring pass routes interrupts anew */
 
@@ -147,22 +148,8 @@ static void write_register(struct ring_program *p, struct input *in)
 
 static void machine(struct ring_program *p, unsigned int what)
 {
-	static uint8_t state[64 * 1024];
-	struct device *dev = &p->rig.pci->dev;
-
 	permit(p);
-	device_enter(dev);
-	if (dev->ops->quiesce(dev))
-		abort(); /* it always succeeds */
-	if (what & 1)
-		dev->ops->save(dev, state);
-	if (what & 2)
-		dev->ops->reset(dev);
-	if (what & 1 && dev->ops->load(dev, state, dev->ops->state_size, dev->ops->state_version))
-		abort(); /* what it saved it must take */
-	if (dev->ops->resume(dev))
-		abort();
-	device_leave(dev);
+	fuzz_machine(&p->rig.pci->dev, what);
 	oracle_check_memory(&p->oracle);
 }
 
